@@ -1,0 +1,27 @@
+PYTHON ?= python3
+RUN := .venv/bin/python
+
+.PHONY: demo test notebooks clean
+
+demo: .venv/ready            ## train everything, draw the gallery, print the score
+	$(RUN) -m minidiff train
+	$(RUN) -m minidiff draw
+	$(RUN) -m minidiff score
+	@echo "Look at runs/gallery.png; the numbers are in runs/report.json"
+
+test: .venv/ready            ## style, then every test
+	$(RUN) -m ruff check .
+	$(RUN) -m pytest
+
+notebooks: .venv/ready       ## run every notebook from top to bottom and keep the outputs
+	for notebook in notebooks/*.ipynb; do \
+	  $(RUN) -m jupyter nbconvert --to notebook --execute --inplace "$$notebook" || exit 1; \
+	done
+
+clean:                       ## forget what was trained
+	rm -rf runs
+
+.venv/ready: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@

@@ -1,0 +1,134 @@
+"""The command line:  python -m minidiff train | draw | score"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from minidiff.captions import CaptionError, sentence
+from minidiff.checkpoint import CheckpointError
+from minidiff.data import DataError
+from minidiff.runtime import BUDGETS
+
+GALLERY = ((7, 0, 2, 0), (2, 4, 0, 2), (0, 3, 1, 1), (8, 5, 2, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
+           (9, 0, 0, 1), (6, 1, 2, 0), (1, 3, 2, 2), (7, 4, 1, 1), (2, 5, 0, 0), (0, 2, 2, 2), (8, 6, 0, 0),
+           (5, 3, 1, 2), (3, 4, 2, 0))                            # digit, color, stroke, lean
+
+
+def parser():
+    """All commands and their options, each with a help line."""
+    top = argparse.ArgumentParser(
+        prog="python -m minidiff", description="A miniature Stable Diffusion: train it, draw with it, measure it.",
+        epilog="Start with `train`: about seven minutes on two CPU cores. It can be stopped with Ctrl-C at any "
+               "moment; the same command goes on where it stopped.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,score}")
+
+    def command(name, about):
+        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        sub.add_argument("--folder", default="runs", help="where the trained parts are kept (default: %(default)s)")
+        sub.add_argument("--seed", type=int, default=0, help="the randomness of this command (default: %(default)s)")
+        return sub
+
+    train = command("train", "train the judge, CLIP, the autoencoder and the UNet, one after the other")
+    train.add_argument("--budget", choices=BUDGETS, help="fast: seconds, only to try the machinery; small: minutes on "
+                       "two CPU cores; full: a GPU (default: MINIDIFF_BUDGET, else by what the machine has)")
+    train.add_argument("--save-every", type=float, default=15.0, metavar="SECONDS",
+                       help="how often the training is kept (default: %(default)s)")
+
+    draw = command("draw", "draw captions; without one, the gallery")
+    draw.add_argument("captions", nargs="*", metavar="CAPTION",
+                      help='such as "a thick red seven leaning left"; every word may be left out')
+    draw.add_argument("--n", type=int, default=8, help="pictures a caption (default: %(default)s)")
+    draw.add_argument("-o", "--output", metavar="FILE", help="the picture file (default: FOLDER/drawing.png)")
+    score = command("score", "draw many captions, read them back, write FOLDER/report.json and print a table")
+    score.add_argument("--n", type=int, help="how many captions (default: 1,000 in the small budget)")
+    for sub in (draw, score):
+        sub.add_argument("--guidance", type=float, default=3.0,
+                         help="0 ignores the caption, 1 is plain, more exaggerates (default: %(default)s)")
+        sub.add_argument("--steps", type=int, default=25, help="steps from noise to picture (default: %(default)s)")
+    return top
+
+
+def run_train(options):
+    """Train every stage, each with a bar; finished stages are skipped."""
+    from minidiff import text2image
+    from minidiff.train import train
+
+    for recipe in text2image.recipes(options.folder, options.seed):
+        path = Path(options.folder) / f"{recipe.name}.safetensors"
+        size = sum(p.numel() for p in recipe.model.parameters())
+        with tqdm(total=recipe.steps, desc=f"{recipe.name:12}{size / 1e6:5.2f}M", unit="step", mininterval=0.5) as bar:
+            for state in train(recipe, path, options.save_every):
+                bar.update(state.step - bar.n)
+                bar.set_postfix(loss=f"{state.loss:.4f}", refresh=False)
+            bar.update(recipe.steps - bar.n)
+    print(f"Trained. The parts are in {options.folder}/")
+
+
+def run_draw(options):
+    """Draw what is asked for, or the gallery."""
+    from minidiff import show, text2image
+
+    if options.n < 1:
+        raise ValueError(f"--n must be at least 1, got {options.n}")
+    parts = text2image.load(options.folder)
+    if not options.captions:
+        path, figure = Path(options.output or Path(options.folder) / "gallery.png"), gallery(parts, options)
+    else:
+        captions = [caption for caption in options.captions for _ in range(options.n)]
+        seeds = [options.seed + i for i in range(options.n)] * len(options.captions)
+        pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
+        path = Path(options.output or Path(options.folder) / "drawing.png")
+        figure = show.grid(pictures, captions, columns=min(options.n, 8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    print(f"Drawn: {path}")
+
+
+def gallery(parts, options):
+    """The gallery: sixteen captions and one film from noise to picture."""
+    from minidiff import show, text2image
+
+    captions = [sentence(row) for row in GALLERY]
+    seeds = [options.seed + i for i in range(len(captions))]
+    pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
+    film = list(text2image.denoising(captions[:1], seeds[:1], parts, options.guidance, options.steps))
+    film = film[::max(1, len(film) // 10)][:-1] + film[-1:]
+    frames = [parts.autoencoder.decode(z)[0] for _, z in film]
+    return show.gallery(pictures, captions, frames, [level for level, _ in film],
+                        "Drawn from sentences by a miniature Stable Diffusion, trained from nothing")
+
+
+def run_score(options):
+    """Measure, write the report, print it."""
+    from minidiff import report, text2image
+
+    parts = text2image.load(options.folder)
+    train, val = text2image.wardrobes(options.folder, parts.device)
+    result = report.score(parts, train, val, options.n, options.seed, options.guidance, options.steps)
+    result |= report.about_training(options.folder)
+    path = Path(options.folder) / "report.json"
+    report.write(result, path)
+    print(report.table(result) + f"\nwritten to {path}")
+
+
+def main(arguments=None):
+    """Run one command; a known mistake becomes one line on stderr and exit status 1, Ctrl-C status 130."""
+    options = parser().parse_args(arguments)
+    if getattr(options, "budget", None):
+        os.environ["MINIDIFF_BUDGET"] = options.budget
+    try:
+        {"train": run_train, "draw": run_draw, "score": run_score}[options.command](options)
+    except (CaptionError, CheckpointError, DataError, FileNotFoundError, FloatingPointError, ValueError) as error:
+        print(f"minidiff: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        print(f"\nminidiff: {stop or 'stopped'}. Everything is kept; the same command goes on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""CLIP: the word "seven" and the picture of a seven land at the same place.  [Radford et al. 2021]"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from minidiff.blocks import Down, ResBlock, norm
+from minidiff.captions import caption_index, drop_words, every_caption, is_true_of, sentence, tokenize
+from minidiff.checkpoint import load_weights
+from minidiff.runtime import budget, seed_all
+from minidiff.train import Recipe
+from minidiff.transformer import TextConfig, TextEncoder, end_state
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    widths: tuple = (32, 64, 96)                                 # image tower at 16 x 16, 8 x 8 and 4 x 4
+    text: TextConfig = field(default_factory=TextConfig)
+    embed_width: int = 64                                        # of the space that both towers share
+
+
+class ImageTower(nn.Module):
+    """Pictures (B, 3, 32, 32) -> embeddings (B, D): residual convolutions, then the mean over places."""
+
+    def __init__(self, widths, embed_width):
+        super().__init__()
+        layers, width = [], 3
+        for wide in widths:
+            layers += [Down(width, wide), ResBlock(wide, wide)]
+            width = wide
+        self.net = nn.Sequential(*layers, norm(width), nn.SiLU(), nn.AvgPool2d(2), nn.Flatten())
+        self.out = nn.Linear(4 * width, embed_width)
+
+    def forward(self, pictures):
+        return self.out(self.net(pictures))
+
+
+class Clip(nn.Module):
+    """Two towers and a temperature.  Embeddings are vectors (B, D) of length one."""
+
+    def __init__(self, config=ClipConfig()):
+        super().__init__()
+        self.config = config
+        self.image = ImageTower(config.widths, config.embed_width)
+        self.text = TextEncoder(config.text)
+        self.text_out = nn.Linear(config.text.width, config.embed_width, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(10.0).log())  # logits = exp(log_scale) cosine
+
+    def embed_pictures(self, pictures):
+        """Pictures (B, 3, 32, 32) in [-1, 1] -> (B, D) of length one."""
+        if pictures.ndim != 4 or pictures.shape[1] != 3:
+            raise ValueError(f"CLIP takes pictures (B, 3, 32, 32), got {tuple(pictures.shape)}")
+        return F.normalize(self.image(pictures).float(), dim=-1)
+
+    def embed_tokens(self, ids):
+        """Caption token ids (B, L) -> (B, D) of length one."""
+        return F.normalize(self.text_out(end_state(self.text(ids), ids)).float(), dim=-1)
+
+    def embed_captions(self, captions):
+        """Sentences -> (B, D) of length one."""
+        return self.embed_tokens(tokenize(captions).to(self.log_scale.device))
+
+    def text_states(self, captions):
+        """Sentences -> one state per token (B, L, D), what a denoiser looks at; [""] is the null condition."""
+        return self.text(tokenize(captions).to(self.log_scale.device)).float()
+
+    def logits(self, picture_embeddings, caption_embeddings):
+        """Similarity of each picture with each caption, sharpened by the learned temperature -> (B, M)."""
+        return self.log_scale.exp().clamp(max=100) * picture_embeddings @ caption_embeddings.T
+
+
+def contrastive_loss(logits, positive):
+    """Each picture finds its captions, each caption its pictures; several may be right.  [SupCon eq. 2, CLIP fig. 3]
+
+    loss = -mean over rows of mean over positives of log softmax(logits), and the same along columns, halved.
+    logits (B, M), positive (B, M) bool with at least one True in each row and column.
+
+    >>> contrastive_loss(torch.zeros(4, 4), torch.eye(4, dtype=torch.bool)).item()     # ln 4
+    1.3862943649291992
+    """
+    if not bool(positive.any(0).all() and positive.any(1).all()):
+        raise ValueError("each picture and each caption needs at least one true partner in the batch")
+
+    def one_way(scores, right):
+        target = right / right.sum(1, keepdim=True)
+        return -(target * scores.log_softmax(1)).sum(1).mean()
+
+    return (one_way(logits, positive) + one_way(logits.T, positive.T)) / 2
+
+
+def shift(pictures, pixels, generator):
+    """Move each picture by up to `pixels` in both directions: an augmentation that keeps every caption true."""
+    size, device = pictures.shape[-1], pictures.device
+    dy, dx = torch.randint(0, 2 * pixels + 1, (2, len(pictures), 1), generator=generator, device=device)
+    padded = F.pad(pictures, (pixels,) * 4, value=-1.0)
+    along = torch.arange(size, device=device)
+    rows, columns = (dy + along)[:, None, :, None], (dx + along)[:, None, None, :]
+    picture = torch.arange(len(pictures), device=device)[:, None, None, None]
+    channel = torch.arange(pictures.shape[1], device=device)[:, None, None]
+    return padded[picture, channel, rows, columns]
+
+
+def recipe(wardrobe, seed=0, config=ClipConfig(), steps=None, batch=256, lr=2e-3, terse=0.25):
+    """Train both towers on dressed digits and their captions, one word in four left out."""
+    seed_all(seed)
+    device = wardrobe.labels.device
+    model = Clip(config).to(device)
+    every = tokenize([sentence(said) for said in every_caption()]).to(device)       # (1408, L)
+
+    def loss_of(model, generator):
+        pictures, attributes = wardrobe.sample(batch, generator)
+        said = drop_words(attributes, terse, generator)
+        captions = model.embed_tokens(every[caption_index(said)])
+        logits = model.logits(model.embed_pictures(shift(pictures, 2, generator)), captions)
+        return contrastive_loss(logits, is_true_of(said, attributes))
+
+    return Recipe("clip", model, config, loss_of, steps or budget(full=4_000, small=600, fast=30), lr, seed,
+                  weight_decay=0.05)
+
+
+def load(path):
+    """The trained CLIP in a checkpoint."""
+    def build(config):
+        return Clip(ClipConfig(tuple(config["widths"]), TextConfig(**config["text"]), config["embed_width"]))
+
+    return load_weights(path, build)[0]
+
+
+@torch.no_grad()
+def zero_shot(model, pictures, captions):
+    """Which of the captions fits each picture best: pictures (B, 3, 32, 32), M captions -> indices (B,)."""
+    return (model.embed_pictures(pictures) @ model.embed_captions(captions).T).argmax(1)

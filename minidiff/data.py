@@ -1,0 +1,86 @@
+"""Handwritten digits as one tensor.  Nothing is downloaded unless you ask for all of MNIST."""
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+FOLDER = Path(__file__).resolve().parent.parent / "data"
+SHA256 = "305e8353153694ee64a4e70fc6b8369f9de6d159dbf69c5978ed48d5120b72d5"
+
+
+class DataError(RuntimeError):
+    """A data file is missing or damaged; the message says which, and how to repair it."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Pictures (N, 1, 32, 32) in [-1, 1] and their labels (N,), for training and for validation."""
+
+    train: torch.Tensor
+    train_labels: torch.Tensor
+    val: torch.Tensor
+    val_labels: torch.Tensor
+
+
+def to_pictures(pixels):
+    """Bytes (N, 28, 28) in 0..255 -> pictures (N, 1, 32, 32) in [-1, 1], padded with background.
+
+    >>> to_pictures(torch.full((1, 28, 28), 255, dtype=torch.uint8))[0, 0, 0:4, 2].tolist()
+    [-1.0, -1.0, 1.0, 1.0]
+    """
+    ink = torch.as_tensor(pixels).float()[:, None] / 255
+    return F.pad(ink, (2, 2, 2, 2)) * 2 - 1
+
+
+def load_digits(full=False, root=FOLDER):
+    """The embedded 4,500 + 500 digits, or with `full` all of MNIST (60,000 + 10,000, downloaded once).
+
+    Where full MNIST cannot be had (no torchvision, no network, a damaged file) one line on stderr says why,
+    and the embedded digits are returned.
+    """
+    if full:
+        try:
+            return _load_mnist(Path(root))
+        except Exception as error:       # torchvision fails in many ways; each of them means the same to us
+            reason = (str(error).splitlines() or [""])[0][:150]
+            print(f"Full MNIST is not available ({type(error).__name__}: {reason}); "
+                  "going on with the 5,000 embedded digits. "
+                  f"If {Path(root) / 'MNIST'} holds half a download, delete it.", file=sys.stderr)
+    return _load_embedded(FOLDER / "mnist_5k.npz")
+
+
+def _load_embedded(path):
+    if not path.exists():
+        raise DataError(f"{path} is missing. It is part of the repository: git checkout data/mnist_5k.npz")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise DataError(f"{path} is damaged: its sha256 begins {found[:12]}, expected {SHA256[:12]}. "
+                        "Restore it: git checkout data/mnist_5k.npz")
+    with np.load(path, allow_pickle=False) as file:
+        pixels, labels, val = file["pixels"], file["labels"], file["validation"]
+    pictures, labels = to_pictures(pixels), torch.from_numpy(labels).long()
+    return Digits(pictures[~val], labels[~val], pictures[val], labels[val])
+
+
+def _load_mnist(root):
+    from torchvision.datasets import MNIST  # here, not above: its compiled half can be missing
+
+    train, val = (MNIST(root, train=part, download=True) for part in (True, False))
+    for part, count in ((train, 60_000), (val, 10_000)):         # torchvision checks downloads, not what lies there
+        if part.data.shape != (count, 28, 28) or part.targets.shape != (count,):
+            raise DataError(f"{tuple(part.data.shape)} pictures, expected {count}")
+    return Digits(to_pictures(train.data), train.targets, to_pictures(val.data), val.targets)
+
+
+def batch(n, size, generator):
+    """`size` different indices out of 0..n-1 in random order (all of them if size > n).
+
+    >>> sorted(batch(3, 8, torch.Generator().manual_seed(0)).tolist())
+    [0, 1, 2]
+    """
+    return torch.randperm(n, generator=generator, device=generator.device)[:size]

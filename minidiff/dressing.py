@@ -1,0 +1,141 @@
+"""Dressing a digit: a plain scan becomes a red, thick, left-leaning one, so that its caption is true.
+
+Lean first (one affine look-up straightens the digit and shears it), then stroke (the distance to the ink's
+edge, cut at another level), at twice the size; color last, on the fly.
+"""
+
+
+import torch
+import torch.nn.functional as F
+
+from minidiff.captions import LEANS, STROKES, all_combinations, is_held_out
+
+RGB = torch.tensor([[1.0, 0.15, 0.15], [0.15, 0.85, 0.15], [0.2, 0.4, 1.0], [1.0, 0.9, 0.1],
+                    [0.1, 0.9, 0.9], [1.0, 0.2, 0.9], [1.0, 1.0, 1.0]])     # in the order of COLORS
+WIDTHS = (1.5, 2.7, 4.2)                                         # stroke width in pixels: thin, plain, thick
+SHEARS = (-0.45, 0.0, 0.45)                                      # sideways pixels per row, upwards
+REACH = 5                                                        # how far an edge may move, at double size
+
+
+def moments(ink):
+    """Mass, center and second moments of ink (N, H, W) >= 0 -> mass, (cy, cx), (u02, u11), each (N,).
+
+    u02 is the variance of y; u11 the covariance of y and x, negative for a digit that leans right.
+    """
+    y = torch.arange(ink.shape[-2], dtype=ink.dtype, device=ink.device)
+    x = torch.arange(ink.shape[-1], dtype=ink.dtype, device=ink.device)
+    mass = ink.sum((-2, -1)).clamp_min(1e-6)
+    cy, cx = (ink.sum(-1) @ y) / mass, (ink.sum(-2) @ x) / mass
+    dy, dx = y - cy[:, None], x - cx[:, None]
+    u02 = (ink.sum(-1) * dy**2).sum(-1) / mass
+    u11 = torch.einsum("nyx,ny,nx->n", ink, dy, dx) / mass
+    return mass, (cy, cx), (u02, u11)
+
+
+def lean_of(ink):
+    """How far ink (N, H, W) leans: sideways pixels per row upwards, -u11 / u02; right is positive."""
+    _, _, (u02, u11) = moments(ink)
+    return -u11 / u02.clamp_min(1e-6)
+
+
+def shear_to(ink, lean, size):
+    """Center ink (N, H, H) and shear it so that it leans by `lean`, drawn at (N, size, size)."""
+    _, (cy, cx), _ = moments(ink)
+    height = ink.shape[-1]
+    offset = (torch.arange(size, device=ink.device) + 0.5) / size * height - height / 2
+    drift = lean - lean_of(ink)                                  # what the shear has to add
+    y = offset[:, None] + cy[:, None, None]                      # (N, size, 1): where output rows look
+    x = offset + cx[:, None, None] - drift[:, None, None] * -offset[:, None]
+    grid = torch.stack(torch.broadcast_tensors(x, y), -1) + 0.5  # pixel centers
+    return F.grid_sample(ink[:, None], grid / height * 2 - 1, mode="bicubic", align_corners=False)[:, 0]
+
+
+def distance_to(mask, reach=REACH):
+    """Distance from each pixel to the nearest True pixel of mask (N, H, W), cut off beyond `reach`.
+
+    Exact and Euclidean, in two passes: squared distances along rows, then the best of the rows nearby.
+    [Felzenszwalb & Huttenlocher 2012, eq. 2]
+    """
+    squared = torch.where(mask, 0, (reach + 1) ** 2).to(torch.uint8)
+    for axis in (2, 1):
+        here, length = squared.clone(), mask.shape[axis]
+        for step in range(1, reach + 1):
+            for to, origin in ((step, 0), (0, step)):
+                target = squared.narrow(axis, to, length - step)
+                torch.minimum(target, here.narrow(axis, origin, length - step) + step**2, out=target)
+    return squared.float().sqrt()
+
+
+def edge_distance(ink):
+    """Signed distance of each pixel to the edge of the ink (N, H, W): negative inside, in pixels."""
+    inside = ink > 0.5
+    return distance_to(inside) - distance_to(~inside) + torch.where(inside, 0.5, -0.5)
+
+
+def stroke_width(ink, scale=4):
+    """Mean stroke width of ink (N, H, W) in [0, 1], in pixels: 2 area / perimeter, at `scale` times the size.
+
+    The perimeter is the summed gradient, which is the mean length of all level lines (coarea formula).
+    """
+    big = F.interpolate(ink[:, None], scale_factor=scale, mode="bilinear", align_corners=False)[:, 0]
+    down = big[:, 1:, 1:] - big[:, :-1, 1:]
+    across = big[:, 1:, 1:] - big[:, 1:, :-1]
+    perimeter = (down**2 + across**2).sqrt().sum((-2, -1)).clamp_min(1e-6)
+    return 2 * big.sum((-2, -1)) / perimeter / scale
+
+
+def shapes(pictures):
+    """Each picture (N, 1, 32, 32) in all nine shapes -> ink (N, 3 strokes, 3 leans, 32, 32) as bytes."""
+    ink = (pictures[:, 0] + 1) / 2
+    out = torch.empty(len(ink), len(STROKES), len(LEANS), 32, 32, dtype=torch.uint8)
+    for rows in torch.arange(len(ink)).split(500):
+        for lean, shear in enumerate(SHEARS):
+            edge = edge_distance(shear_to(ink[rows], shear, size=64))
+            width = stroke_width((0.5 - edge).clamp(0, 1), scale=1) / 2
+            for stroke, target in enumerate(WIDTHS):
+                grow = target - width                            # both sides by half, at double size
+                thick = (0.5 - edge + grow[:, None, None]).clamp(0, 1)
+                out[rows, stroke, lean] = F.avg_pool2d(thick, 2).mul(255).round().to(torch.uint8)
+    return out
+
+
+def tint(ink, color):
+    """Ink bytes (B, 32, 32) and color indices (B,) -> colored pictures (B, 3, 32, 32) in [-1, 1].
+
+    >>> tint(torch.full((1, 1, 1), 255, dtype=torch.uint8), torch.tensor([6])).flatten().tolist()
+    [1.0, 1.0, 1.0]
+    """
+    rgb = RGB.to(ink.device)[color]                              # (B, 3)
+    return ink[:, None].float() / 255 * rgb[:, :, None, None] * 2 - 1
+
+
+class Wardrobe:
+    """All digits in all shapes on one device, and random batches of them with true attributes.
+
+    ink (N, 3, 3, 32, 32) bytes by stroke and lean, labels (N,).  Held-out combinations are never drawn from
+    a wardrobe, unless they are asked for by name.
+    """
+
+    def __init__(self, ink, labels, device="cpu"):
+        order = labels.argsort(stable=True)
+        self.ink, self.labels = ink[order].to(device), labels[order].to(device)
+        self.count = torch.bincount(self.labels, minlength=10)
+        self.start = self.count.cumsum(0) - self.count
+        every = all_combinations().to(device)
+        self.allowed = every[~is_held_out(every) & (self.count[every[:, 0]] > 0)]
+
+    def dress(self, rows, attributes):
+        """Digits `rows` (B,) dressed as attributes (B, 4) say -> pictures (B, 3, 32, 32)."""
+        _, color, stroke, lean = attributes.unbind(1)
+        return tint(self.ink[rows, stroke, lean], color)
+
+    def rows_for(self, digit, generator):
+        """A random picture of each digit (B,) -> rows (B,)."""
+        chance = torch.rand(len(digit), generator=generator, device=digit.device)
+        return self.start[digit] + (chance * self.count[digit]).long()
+
+    def sample(self, size, generator):
+        """A random batch -> pictures (B, 3, 32, 32), attributes (B, 4), each allowed combination equally often."""
+        choice = torch.randint(len(self.allowed), (size,), generator=generator, device=self.labels.device)
+        attributes = self.allowed[choice]
+        return self.dress(self.rows_for(attributes[:, 0], generator), attributes), attributes

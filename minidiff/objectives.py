@@ -1,0 +1,42 @@
+"""What a denoiser is trained on."""
+
+import torch
+
+from minidiff.schedule import add_noise
+
+WEIGHTS = {                                                      # of a squared error in eps, to count as one in ...
+    "eps": lambda a: torch.ones_like(a),
+    "v": lambda a: 1 / a,                                        # v - v' = (eps - eps') / sqrt(alpha_bar)
+    "x0": lambda a: (1 - a) / a,                                 # x0 - x0' = -(eps - eps') sigma / sqrt(alpha_bar)
+}
+
+
+def denoising_loss(denoise, x0, t, eps, schedule, cond=None, weight="v"):
+    """Squared error of the predicted noise, a value per picture: weight(t) mean((denoise(xt, t) - eps)^2).
+    [DDPM eq. 14; weights: Salimans & Ho 2022, section 4]
+
+    x0, eps (B, ...), t (B,) levels in 1..S -> (B,).  The weight says in which coordinate the error is
+    measured: "eps" is DDPM's simple loss, "x0" the error of the clean picture, "v" in between and finite
+    in both ends (the default).
+
+    >>> from minidiff.schedule import Schedule
+    >>> half = Schedule(alpha_bar=torch.tensor([1.0, 0.64]))
+    >>> x, t = torch.zeros(1, 2), torch.tensor([1])
+    >>> denoising_loss(lambda xt, t, cond: xt * 0, x, t, torch.ones(1, 2), half, weight="eps")
+    tensor([1.])
+    """
+    if weight not in WEIGHTS:
+        raise ValueError(f"weight {weight!r}: expected one of {', '.join(WEIGHTS)}")
+    xt = add_noise(x0, t, eps, schedule)
+    error = (denoise(xt, t, cond) - eps).square().flatten(1).mean(1)                  # (B,)
+    return WEIGHTS[weight](schedule.alpha_bar.to(x0.device)[t]) * error
+
+
+def drop_condition(cond, null, p, generator):
+    """Replace the condition of a share p of the batch by the null condition, so that one network learns
+    both with and without a caption.  [Ho & Salimans 2022, algorithm 1]
+
+    cond (B, ...), null (1, ...) or (...) -> (B, ...)
+    """
+    drop = torch.rand(len(cond), generator=generator, device=cond.device) < p
+    return torch.where(drop.view(-1, *[1] * (cond.ndim - 1)), null, cond)

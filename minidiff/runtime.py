@@ -1,0 +1,92 @@
+"""What depends on the machine and on chance: devices, number formats, seeds, and how much time we have."""
+
+import os
+import random
+import sys
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+
+BUDGETS = ("fast", "small", "full")
+
+
+def seed_all(seed):
+    """Seed Python, numpy and torch: the initial weights of a model are then the same on every run."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def generator_for(*numbers, device="cpu"):
+    """A private random stream named by some integers, such as (seed, step): the same numbers, the same stream.
+
+    >>> torch.rand(1, generator=generator_for(0, 7)) == torch.rand(1, generator=generator_for(0, 7))
+    tensor([True])
+    """
+    seed = int(np.random.SeedSequence([n % 2**32 for n in numbers]).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator(device).manual_seed(seed)
+
+
+def noise_for(seeds, shape, draw=0):
+    """Standard normal noise with one private stream per picture, so picture 7 is the same alone or in a batch.
+
+    seeds: B integers, shape: the shape of one picture -> (B, *shape).  `draw` numbers the draws of one
+    picture: 0 is where sampling starts, a sampler that adds noise on the way asks for draws 1, 2, ...
+
+    >>> bool((noise_for([3, 5], (2, 2))[1] == noise_for([5], (2, 2))[0]).all())
+    True
+    """
+    return torch.stack([torch.randn(shape, generator=generator_for(int(s), draw)) for s in seeds])
+
+
+def pick_device():
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bf16(device):
+    """Whether bf16 arithmetic is faster than float32 here: GPUs since 2020, CPUs with AMX or AVX512-BF16.
+
+    MINIDIFF_BF16=0 or 1 overrides what the machine says.
+    """
+    if (choice := os.environ.get("MINIDIFF_BF16")) is not None:
+        if choice not in ("0", "1"):
+            raise ValueError(f"MINIDIFF_BF16={choice!r}: expected 0 or 1")
+        return choice == "1"
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def autocast(device):
+    """A context in which matrix products and convolutions run in bf16 where that is faster here."""
+    device = torch.device(device)
+    return torch.autocast(device.type, torch.bfloat16) if has_fast_bf16(device) else nullcontext()
+
+
+def budget_name():
+    """`fast` (seconds, for tests), `small` (minutes on two CPU cores) or `full` (a GPU), from MINIDIFF_BUDGET."""
+    name = os.environ.get("MINIDIFF_BUDGET") or ("full" if torch.cuda.is_available() else "small")
+    if name not in BUDGETS:
+        raise ValueError(f"MINIDIFF_BUDGET={name!r}: expected one of {', '.join(BUDGETS)}")
+    return name
+
+
+def budget(full, small, fast):
+    """Choose one of three values by the budget in force.
+
+    >>> os.environ["MINIDIFF_BUDGET"] = "fast"; budget(full=60_000, small=4_500, fast=400)
+    400
+    """
+    return {"full": full, "small": small, "fast": fast}[budget_name()]
+
+
+def peak_memory_mb():
+    """The most memory this process has held so far, in MB (0 where the system does not tell)."""
+    try:
+        import resource
+    except ImportError:                                          # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,127 @@
+"""From noise to picture: steps from level t down to level s, and the loop that takes them.
+
+A step is a function  step(denoise, xt, t, s, schedule, cond, noise) -> xs.  t and s are plain integers,
+t > s >= 0; `noise` is a function without arguments that draws fresh noise shaped like xt, and only the
+random steps call it.
+"""
+
+import torch
+
+from minidiff.runtime import noise_for
+from minidiff.schedule import from_eps
+
+
+def _denoise_at(denoise, xt, t, cond):
+    return denoise(xt, torch.full((len(xt),), t, device=xt.device), cond)
+
+
+def ddim_step(denoise, xt, t, s, schedule, cond=None, noise=None, eta=0.0):
+    """Jump from t to s: the estimated picture, with the estimated noise put back at level s.
+
+    xs = sqrt(a_s) x0 + sqrt(1 - a_s - sigma^2) eps + sigma z,
+    sigma = eta sqrt((1 - a_s) / (1 - a_t)) sqrt(1 - a_t / a_s)                    [DDIM eq. 12 and 16]
+
+    eta = 0 is deterministic; eta = 1 is `ddpm_step`.
+    """
+    eps = _denoise_at(denoise, xt, t, cond)
+    x0 = from_eps(eps, xt, torch.full((len(xt),), t, device=xt.device), schedule, "x0")
+    a_t, a_s = schedule.alpha_bar[t].double(), schedule.alpha_bar[s].double()
+    sigma = eta * ((1 - a_s) / (1 - a_t)).sqrt() * (1 - a_t / a_s).sqrt()
+    xs = a_s.sqrt() * x0 + (1 - a_s - sigma**2).clamp_min(0).sqrt() * eps
+    if sigma > 0:                                                # zero at s = 0: the last step adds no noise
+        xs = xs + sigma * noise()
+    return xs.to(xt.dtype)
+
+
+def ddpm_step(denoise, xt, t, s, schedule, cond=None, noise=None):
+    """Draw xs from the posterior q(xs | xt, x0) at the estimated x0.                [DDPM eq. 6 and 7]
+
+    mean = (sqrt(a_s) (1 - a_t/a_s) x0 + sqrt(a_t/a_s) (1 - a_s) xt) / (1 - a_t)
+    variance = (1 - a_s) / (1 - a_t) (1 - a_t/a_s), which is zero at s = 0.
+    """
+    eps = _denoise_at(denoise, xt, t, cond)
+    x0 = from_eps(eps, xt, torch.full((len(xt),), t, device=xt.device), schedule, "x0")
+    a_t, a_s = schedule.alpha_bar[t].double(), schedule.alpha_bar[s].double()
+    step = a_t / a_s                                             # alpha of the whole jump
+    mean = (a_s.sqrt() * (1 - step) * x0 + step.sqrt() * (1 - a_s) * xt) / (1 - a_t)
+    variance = (1 - a_s) / (1 - a_t) * (1 - step)
+    if variance > 0:
+        mean = mean + variance.sqrt() * noise()
+    return mean.to(xt.dtype)
+
+
+def heun_step(denoise, xt, t, s, schedule, cond=None, noise=None):
+    """A second-order step: look ahead with DDIM, then walk with the mean of both slopes.  [EDM algorithm 1]
+
+    In the coordinates y = x / sqrt(a), k = sqrt(1/a - 1), DDIM is Euler's method for dy/dk = eps.
+    The step to level 0 is a plain DDIM step, as in EDM.
+    """
+    a_t, a_s = schedule.alpha_bar[t].double(), schedule.alpha_bar[s].double()
+    k_t, k_s = (1 / a_t - 1).sqrt(), (1 / a_s - 1).sqrt()
+    y = xt / a_t.sqrt()
+    slope = _denoise_at(denoise, xt, t, cond)
+    if s > 0:
+        ahead = a_s.sqrt() * (y + (k_s - k_t) * slope)
+        slope = (slope + _denoise_at(denoise, ahead.to(xt.dtype), s, cond)) / 2
+    return (a_s.sqrt() * (y + (k_s - k_t) * slope)).to(xt.dtype)
+
+
+def langevin_step(denoise, xt, t, schedule, size, cond=None, noise=None):
+    """One Langevin step at level t: x + size/2 score + sqrt(size) z, which leaves the density of level t as it is
+    for small sizes.  [Song & Ermon 2019, eq. 4]
+    """
+    eps = _denoise_at(denoise, xt, t, cond)
+    score = from_eps(eps, xt, torch.full((len(xt),), t, device=xt.device), schedule, "score")
+    return xt + size / 2 * score + size**0.5 * noise()
+
+
+def guided(denoise, null, w):
+    """A denoiser that listens w times as much: uncond + w (cond - uncond).  [Ho & Salimans 2022, eq. 6]
+
+    null (1, ...): the condition that says nothing.  w = 0 ignores the condition, w = 1 is the plain conditional
+    denoiser, w > 1 exaggerates.  (Other papers count from 0: their w is ours minus 1.)
+    """
+    w = float(w)
+    if not torch.isfinite(torch.tensor(w)):
+        raise ValueError(f"guidance must be a finite number, got {w}")
+
+    def denoise_guided(xt, t, cond):
+        nothing = null.expand_as(cond)
+        if w == 1:
+            return denoise(xt, t, cond)
+        if w == 0:
+            return denoise(xt, t, nothing)
+        uncond, with_cond = denoise(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([nothing, cond])).chunk(2)
+        return uncond + w * (with_cond - uncond)
+
+    return denoise_guided
+
+
+def spaced_levels(schedule, steps):
+    """`steps` + 1 levels from S down to 0, evenly spaced.
+
+    >>> from minidiff.schedule import Schedule
+    >>> spaced_levels(Schedule.cosine(1000), 4)
+    [1000, 750, 500, 250, 0]
+    """
+    if not 1 <= steps <= schedule.levels:
+        raise ValueError(f"steps must be between 1 and the {schedule.levels} levels of the schedule, got {steps}")
+    return torch.linspace(schedule.levels, 0, steps + 1).round().long().tolist()
+
+
+@torch.no_grad()
+def sample(denoise, xt, schedule, steps, step=ddim_step, cond=None, seeds=None):
+    """Walk from noise xt (B, ...) at level S to level 0, yielding (level, x) at each stop, the start included.
+
+    seeds (B,): the private noise streams of the random steps; only ddpm_step and its kin need them.
+    """
+    levels = spaced_levels(schedule, steps)
+    yield levels[0], xt
+    for draw, (t, s) in enumerate(zip(levels, levels[1:]), start=1):
+        def noise(draw=draw):
+            if seeds is None:
+                raise ValueError("this step adds noise: give `seeds`, one integer a picture")
+            return noise_for(seeds, xt.shape[1:], draw).to(xt)
+
+        xt = step(denoise, xt, t, s, schedule, cond=cond, noise=noise)
+        yield s, xt

@@ -1,0 +1,110 @@
+"""A sentence becomes a picture: the miniature Stable Diffusion, strung together from its parts."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minidiff import autoencoder, clip, metrics, unet
+from minidiff.captions import caption_index, drop_words, every_caption, sentence
+from minidiff.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from minidiff.data import SHA256, load_digits
+from minidiff.dressing import Wardrobe, shapes
+from minidiff.runtime import autocast, budget, generator_for, noise_for, pick_device
+from minidiff.samplers import ddim_step, guided, sample
+
+STAGES = ("judge", "clip", "autoencoder", "unet")
+GUIDANCE, STEPS = 3.0, 25                                        # the defaults of every command
+TERSE = 0.1                                                      # share of words left out while the UNet learns
+
+
+@dataclass
+class Parts:
+    """The trained parts, ready to draw: words to states, noise to latents, latents to pictures, and the judge."""
+
+    clip: torch.nn.Module
+    autoencoder: torch.nn.Module
+    unet: torch.nn.Module
+    judge: torch.nn.Module
+
+    @property
+    def device(self):
+        return next(self.unet.parameters()).device
+
+
+def load(folder="runs", device=None):
+    """The parts that `python -m minidiff train` left in a folder."""
+    modules = {"judge": metrics, "clip": clip, "autoencoder": autoencoder, "unet": unet}
+    device = device or pick_device()
+    return Parts(**{name: modules[name].load(Path(folder) / f"{name}.safetensors").to(device) for name in STAGES})
+
+
+def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=ddim_step):
+    """The latents (B, 4, 4, 4) on the way from noise to picture: yields (level, latents), steps + 1 times."""
+    if len(captions) != len(seeds):
+        raise ValueError(f"one seed a caption: got {len(captions)} captions and {len(seeds)} seeds")
+    text, null = parts.clip.text_states(list(captions)), parts.clip.text_states([""])     # (B, L, D), (1, L, D)
+    denoise = guided(parts.unet, null, guidance)
+    zT = noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)            # (B, 4, 4, 4)
+    yield from sample(denoise, zT, parts.unet.schedule, steps, step, cond=text, seeds=seeds)
+
+
+@torch.no_grad()
+def draw(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=ddim_step):
+    """Sentences and seeds -> pictures (B, 3, 32, 32) in [-1, 1]; the same seed, the same picture."""
+    for _, z in denoising(captions, seeds, parts, guidance, steps, step):
+        pass                                                     # text-guided diffusion, on latents
+    return parts.autoencoder.decode(z).clamp(-1, 1)
+
+
+def wardrobes(folder="runs", device="cpu"):
+    """Training and validation digits in all nine shapes; dressed once, then kept in the folder."""
+    digits = load_digits(full=budget(full=True, small=False, fast=False))
+    some = budget(full=1, small=1, fast=10)                      # the fast budget takes every tenth digit
+    train, labels = digits.train[::some], digits.train_labels[::some]
+    val, val_labels = digits.val[::some], digits.val_labels[::some]
+    about = {"dressed": hashlib.sha256(train.numpy().tobytes() + SHA256.encode()).hexdigest(), "version": 1}
+    path = Path(folder) / "dressed.safetensors"
+    try:
+        tensors, found = load_checkpoint(path)
+        if found != about:
+            raise CheckpointError("other digits")
+    except (FileNotFoundError, CheckpointError):                 # made again: it holds nothing that could be lost
+        tensors = {"train": shapes(train), "val": shapes(val)}
+        save_checkpoint(path, tensors, about)
+    return Wardrobe(tensors["train"], labels, device), Wardrobe(tensors["val"], val_labels, device)
+
+
+@torch.no_grad()
+def latents_of(wardrobe, model, n, seed=0):
+    """n dressed training digits as latents (n, 4, 4, 4) with their attributes (n, 4), encoded once."""
+    generator, latents, said = generator_for(seed, 2, device=wardrobe.labels.device), [], []
+    for _ in range(0, n, 1_000):
+        pictures, attributes = wardrobe.sample(1_000, generator)
+        with autocast(pictures.device):
+            latents.append(model.encode(pictures))
+        said.append(attributes)
+    return torch.cat(latents), torch.cat(said)
+
+
+@torch.no_grad()
+def unet_recipe(wardrobe, clip_model, model, seed=0, **settings):
+    """Train the UNet on latents, looking at the frozen states of captions with one word in ten left out."""
+    latents, attributes = latents_of(wardrobe, model, budget(full=500_000, small=80_000, fast=1_000), seed)
+    states = clip_model.text_states([sentence(said) for said in every_caption()])         # (1408, L, D)
+
+    def conds(rows, generator):
+        return states[caption_index(drop_words(attributes[rows], TERSE, generator))]
+
+    return unet.recipe(latents, conds, clip_model.text_states([""]), seed, **settings)
+
+
+def recipes(folder="runs", seed=0, device=None):
+    """All stages in order, each built when its turn comes: yields recipes; train each before asking for the next."""
+    device = device or pick_device()
+    wardrobe, _ = wardrobes(folder, device)
+    yield metrics.recipe(wardrobe, seed)
+    yield (clip_recipe := clip.recipe(wardrobe, seed))
+    yield (autoencoder_recipe := autoencoder.recipe(wardrobe, seed))
+    yield unet_recipe(wardrobe, clip_recipe.model.eval(), autoencoder_recipe.model.eval(), seed)

@@ -1,0 +1,202 @@
+"""One visible training loop, and a moving average of the weights."""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minidiff.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from minidiff.optimizer import Muon
+from minidiff.runtime import autocast, generator_for, peak_memory_mb
+
+
+@dataclass
+class Recipe:
+    """What is trained, on what, and how long.  `loss_of(model, generator)` is the loss of one fresh batch.
+
+    config: the model's frozen dataclass, kept in the checkpoint; `finish(model)` runs once after the last step.
+    """
+
+    name: str
+    model: torch.nn.Module
+    config: Any
+    loss_of: Callable
+    steps: int
+    lr: float
+    seed: int = 0
+    warmup: float = 0.05                                         # share of the steps
+    weight_decay: float = 0.01
+    ema: float | None = None                                     # decay of the moving average, None for none
+    finish: Callable = lambda model: None
+
+    def settings(self):
+        """What must be equal for a training to go on where another left off."""
+        return {"config": asdict(self.config), "steps": self.steps, "lr": self.lr, "seed": self.seed,
+                "warmup": self.warmup, "weight_decay": self.weight_decay, "ema": self.ema}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop yields after each step: how many steps are done, of how many, and how the last one went."""
+
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    grad_norm: float
+    seconds: float                                               # of training, earlier sittings included
+
+
+class EMA:
+    """A moving average of the weights: shadow += (1 - decay) (weights - shadow).  [DDPM app. B]
+
+    In the first steps the decay is (1 + n) / (10 + n), so that the average forgets the initial weights.
+    """
+
+    def __init__(self, model, decay):
+        self.decay, self.updates = decay, 0
+        self.shadow = {name: p.detach().clone() for name, p in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model):
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        weights = list(model.state_dict().values())
+        torch._foreach_lerp_(list(self.shadow.values()), weights, 1 - decay)
+
+
+def lr_at(step, recipe):
+    """The learning rate of a step: up in a straight line, then down to zero on half a cosine wave."""
+    rise = max(1, round(recipe.warmup * recipe.steps))
+    if step < rise:
+        return recipe.lr * (step + 1) / rise
+    return recipe.lr * (1 + math.cos(math.pi * (step - rise) / max(1, recipe.steps - rise))) / 2
+
+
+def train(recipe, path=None, save_every=15.0):
+    """Train in sight: a generator that yields a `Progress` after each step.
+
+    With a path the training is kept there every `save_every` seconds, when the caller stops, and on Ctrl-C;
+    the same call goes on from it and ends bit for bit where an undisturbed run ends, since the randomness
+    of step n depends on (seed, n) alone.  A finished checkpoint is loaded, and nothing is yielded.
+    """
+    model, device = recipe.model, next(recipe.model.parameters()).device
+    optimizer = Muon(model.parameters(), recipe.lr, recipe.weight_decay)
+    ema = EMA(model, recipe.ema) if recipe.ema else None
+    step, seconds = _resume(path, recipe, optimizer, ema)
+    if step == recipe.steps:
+        return
+    model.train()
+    started = saved = time.perf_counter()
+    with _signals_wait() as stop:
+        while step < recipe.steps:
+            for group in optimizer.param_groups:
+                group["lr"] = lr_at(step, recipe)
+            with autocast(device):
+                loss = recipe.loss_of(model, generator_for(recipe.seed, step, device=device))
+            optimizer.zero_grad()
+            loss.backward()
+            grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            _check_finite(loss, grad_norm, step, optimizer, path)
+            optimizer.step()
+            if ema:
+                ema.update(model)
+            step += 1
+            now = time.perf_counter()
+            total = seconds + now - started
+            if step == recipe.steps:
+                _finish(path, recipe, ema, total, loss.item())
+            elif path and (stop or now - saved > save_every):
+                _save_training(path, recipe, optimizer, ema, step, total)
+                saved = now
+            if stop and step < recipe.steps:
+                raise KeyboardInterrupt(f"stopped after step {step} of {recipe.steps} ({recipe.name})")
+            try:
+                yield Progress(step, recipe.steps, loss.item(), optimizer.param_groups[0]["lr"],
+                               grad_norm.item(), total)
+            except GeneratorExit:
+                if path and step < recipe.steps:
+                    _save_training(path, recipe, optimizer, ema, step, total)
+                raise
+
+
+def _check_finite(loss, grad_norm, step, optimizer, path):
+    if not (torch.isfinite(loss) and torch.isfinite(grad_norm)):
+        kept = f"The last good state is in {path}." if path and Path(path).exists() else "Nothing was saved yet."
+        raise FloatingPointError(
+            f"the loss is {loss.item()} and the gradient norm {grad_norm.item()} at step {step}, learning rate "
+            f"{optimizer.param_groups[0]['lr']:.2g}. Usual reasons: too high a learning rate, or a division by "
+            f"zero in the loss. {kept}")
+
+
+@contextmanager
+def _signals_wait():
+    """While open, SIGINT and SIGTERM wait for the end of the step: they fill a list, which the loop looks at."""
+    stop = []
+    if threading.current_thread() is not threading.main_thread():
+        yield stop                                               # signals reach the main thread only
+        return
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(name, lambda number, frame: stop.append(number)) for name in names]
+    try:
+        yield stop
+    finally:
+        for name, handler in zip(names, before):
+            signal.signal(name, handler)
+
+
+def _save_training(path, recipe, optimizer, ema, step, seconds):
+    tensors = {f"model.{name}": t for name, t in recipe.model.state_dict().items()}
+    if ema:
+        tensors |= {f"ema.{name}": t for name, t in ema.shadow.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": t for name, t in state.items()}
+    save_checkpoint(path, tensors, {"settings": recipe.settings(), "step": step, "seconds": seconds})
+
+
+def _finish(path, recipe, ema, seconds, loss):
+    if ema:
+        recipe.model.load_state_dict(ema.shadow)
+    recipe.model.eval()
+    recipe.finish(recipe.model)
+    if path:
+        tensors = {f"model.{name}": t for name, t in recipe.model.state_dict().items()}
+        save_checkpoint(path, tensors, {"settings": recipe.settings(), "step": recipe.steps,
+                                        "seconds": seconds, "loss": loss,
+                                        "peak_memory_mb": peak_memory_mb()})
+
+
+def _resume(path, recipe, optimizer, ema):
+    if path is None or not Path(path).exists():
+        return 0, 0.0
+    tensors, about = load_checkpoint(path)
+    wanted = json.loads(json.dumps(recipe.settings()))
+    if about["settings"] != wanted:
+        other = [k for k in wanted if about["settings"].get(k) != wanted[k]]
+        raise CheckpointError(f"{path} was trained with other settings ({', '.join(other)} differ: another budget or "
+                              "seed?). Give another --folder, or delete that file")
+
+    def part(prefix):
+        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+    recipe.model.load_state_dict(part("model."))
+    if about["step"] < recipe.steps:
+        state = {}
+        for name, t in part("optimizer.").items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = t
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        if ema:
+            ema.shadow = {name: t.to(next(recipe.model.parameters()).device) for name, t in part("ema.").items()}
+            ema.updates = about["step"]
+    else:
+        recipe.model.eval()
+    return about["step"], about["seconds"]

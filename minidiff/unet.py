@@ -1,0 +1,133 @@
+"""The UNet: down to see the whole, up to see the detail, and wires across so that nothing is lost.
+[Ronneberger et al. 2015; as a denoiser: DDPM app. B; with captions: Rombach et al. 2022, section 3.3]"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from minidiff.blocks import Down, ResBlock, Up, norm, time_embedding, zero_init
+from minidiff.checkpoint import load_weights
+from minidiff.objectives import denoising_loss, drop_condition
+from minidiff.runtime import budget, seed_all
+from minidiff.schedule import Schedule, to_eps
+from minidiff.train import Recipe
+from minidiff.transformer import Block
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    channels: int = 4                                            # of the picture or latent
+    widths: tuple = (64,)                                        # channels at each size, halving from one to the next
+    blocks: int = 1                                              # residual blocks at each size, on each side
+    attention: tuple = (True,)                                   # at which sizes places look at each other
+    heads: int = 4
+    cond_width: int | None = 64                                  # width of the caption states, None for no captions
+    levels: int = 1000                                           # S
+    predicts: str = "v"
+
+
+class Stage(nn.Module):
+    """A residual block, and where asked for a transformer block on the flattened map."""
+
+    def __init__(self, c_in, c_out, time_width, attention, config):
+        super().__init__()
+        self.res = ResBlock(c_in, c_out, time_width)
+        self.look = Block(c_out, config.heads, config.cond_width) if attention else None
+
+    def forward(self, x, time, cond):
+        x = self.res(x, time)
+        if self.look is None:
+            return x
+        flat = self.look(x.flatten(2).transpose(1, 2), cond)     # (B, P, D)
+        return flat.transpose(1, 2).reshape(x.shape)
+
+
+class UNet(nn.Module):
+    """A denoiser: xt (B, C, H, W), t (B,), cond (B, L, D) or None -> eps (B, C, H, W).
+
+    The network itself predicts config.predicts ("v" is stable at both ends); what leaves it is always eps.
+    """
+
+    def __init__(self, config=UNetConfig(), schedule=None):
+        super().__init__()
+        self.config, self.schedule = config, schedule or Schedule.cosine(config.levels)
+        widths, time_width = config.widths, 4 * config.widths[0]
+        self.time = nn.Sequential(nn.Linear(config.widths[0], time_width), nn.SiLU(),
+                                  nn.Linear(time_width, time_width), nn.SiLU())
+        self.first = nn.Conv2d(config.channels, widths[0], 3, padding=1)
+        self.down, self.up, wires, width = nn.ModuleList(), nn.ModuleList(), [widths[0]], widths[0]
+        for i, (wide, attention) in enumerate(zip(widths, config.attention, strict=True)):
+            for _ in range(config.blocks):
+                self.down.append(Stage(width, wide, time_width, attention, config))
+                wires.append(wide)
+                width = wide
+            if i + 1 < len(widths):
+                self.down.append(Down(wide, wide))
+                wires.append(wide)
+        self.middle = Stage(width, width, time_width, True, config)
+        for i, (wide, attention) in reversed(list(enumerate(zip(widths, config.attention)))):
+            for _ in range(config.blocks + 1):
+                self.up.append(Stage(width + wires.pop(), wide, time_width, attention, config))
+                width = wide
+            if i:
+                self.up.append(Up(wide, wide))
+        self.last = nn.Sequential(norm(width), nn.SiLU(), zero_init(nn.Conv2d(width, config.channels, 3, padding=1)))
+
+    def network(self, xt, t, cond):
+        """What the network predicts: xt (B, C, H, W) -> (B, C, H, W)."""
+        time = self.time(time_embedding(t, self.config.widths[0]))
+        x = self.first(xt)
+        wires = [x]
+        for layer in self.down:
+            x = layer(x, time, cond) if isinstance(layer, Stage) else layer(x)
+            wires.append(x)
+        x = self.middle(x, time, cond)
+        for layer in self.up:
+            x = layer(torch.cat([x, wires.pop()], 1), time, cond) if isinstance(layer, Stage) else layer(x)
+        return self.last(x).float()
+
+    def forward(self, xt, t, cond=None):
+        self.check(xt, cond)
+        return to_eps(self.network(xt, t, cond), xt, t, self.schedule, self.config.predicts)
+
+    def check(self, xt, cond):
+        """Refuse what the network was not built for, with the reason."""
+        times, wide = 2 ** (len(self.config.widths) - 1), self.config.cond_width
+        if xt.ndim != 4 or xt.shape[1] != self.config.channels or xt.shape[2] % times or xt.shape[3] % times:
+            raise ValueError(f"this UNet takes (B, {self.config.channels}, H, W) with H and W multiples of {times} "
+                             f"(it halves {len(self.config.widths) - 1} times), got {tuple(xt.shape)}")
+        if (cond is None) != (wide is None) or (cond is not None and cond.shape[-1] != wide):
+            want = f"a condition (B, L, {wide})" if wide else "no condition"
+            raise ValueError(f"this UNet takes {want}, got {None if cond is None else tuple(cond.shape)}")
+
+
+def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=256, lr=8e-3, drop=0.1):
+    """Train a UNet on clean pictures or latents (N, C, H, W).
+
+    conds(rows, generator) -> the conditions (B, L, D) of those rows, null (1, L, D) the one that says nothing,
+    which replaces a share `drop` of them.
+    """
+    config = config or budget(full=UNetConfig(widths=(128,), blocks=2), small=UNetConfig(), fast=UNetConfig())
+    seed_all(seed)
+    model = UNet(config).to(latents.device)
+
+    def loss_of(model, generator):
+        rows = torch.randint(len(latents), (batch,), generator=generator, device=latents.device)
+        x0 = latents[rows]
+        t = torch.randint(1, config.levels + 1, (batch,), generator=generator, device=latents.device)
+        eps = torch.randn(x0.shape, generator=generator, device=latents.device)
+        cond = None
+        if config.cond_width:
+            cond = drop_condition(conds(rows, generator), null, drop, generator)
+        return denoising_loss(model, x0, t, eps, model.schedule, cond).mean()
+
+    return Recipe("unet", model, config, loss_of, steps or budget(full=8_000, small=800, fast=30), lr, seed, ema=0.995)
+
+
+def load(path):
+    """The trained UNet in a checkpoint."""
+    def build(config):
+        return UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+
+    return load_weights(path, build)[0]

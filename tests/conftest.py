@@ -1,0 +1,40 @@
+"""Shared set-up: the fast budget, no network, two threads, and digits dressed once."""
+
+import os
+import runpy
+from pathlib import Path
+
+import pytest
+
+OFFLINE = Path(__file__).parent / "offline"
+os.environ |= {"MINIDIFF_BUDGET": "fast", "PYTHONPATH": os.pathsep.join([str(OFFLINE), str(Path.cwd())]),
+               "MPLBACKEND": "agg"}
+runpy.run_path(str(OFFLINE / "sitecustomize.py"))
+
+
+@pytest.fixture(scope="session")
+def digits():
+    from minidiff.data import load_digits
+    return load_digits()
+
+
+@pytest.fixture(scope="session")
+def val_shapes(digits):
+    """The 500 validation digits in all nine shapes, as bytes (500, 3, 3, 32, 32)."""
+    from minidiff.dressing import shapes
+    return shapes(digits.val)
+
+
+@pytest.fixture(scope="session")
+def wardrobe(digits, val_shapes):
+    from minidiff.dressing import Wardrobe
+    return Wardrobe(val_shapes, digits.val_labels)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder in which every stage was trained, undisturbed, in the fast budget."""
+    from minidiff.__main__ import main
+    folder = tmp_path_factory.mktemp("trained")
+    assert main(["train", "--folder", str(folder)]) == 0
+    return folder

@@ -1,0 +1,102 @@
+"""Attention, the transformer block and the text encoder against torch's own, with copied weights."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from minidiff.attention import Attention, attend, attention_weights
+from minidiff.captions import PAD, tokenize
+from minidiff.transformer import Block, TextConfig, TextEncoder, end_state
+
+torch.manual_seed(0)
+Q, K, V = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 11, 7), torch.randn(2, 3, 11, 13)
+
+
+def wake(module):
+    """Give zero-initialized layers random weights, so that a test can see them."""
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    return module
+
+
+def test_attend_is_torchs_attention():
+    torch.testing.assert_close(attend(Q, K, V), F.scaled_dot_product_attention(Q, K, V), atol=1e-6, rtol=1e-6)
+
+
+def test_attend_with_a_mask_is_torchs_attention():
+    mask = torch.rand(2, 1, 5, 11) < 0.6
+    mask[..., 0] = True
+    torch.testing.assert_close(attend(Q, K, V, mask), F.scaled_dot_product_attention(Q, K, V, mask),
+                               atol=1e-6, rtol=1e-6)
+
+
+def test_attention_weights_are_shares():
+    weights = attention_weights(Q, K)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 5))
+    assert weights.shape == (2, 3, 5, 11) and bool((weights > 0).all())
+
+
+def multihead(ours, width, context_width):
+    """torch's MultiheadAttention with the weights of ours."""
+    theirs = nn.MultiheadAttention(width, ours.heads, kdim=context_width, vdim=context_width, batch_first=True)
+    with torch.no_grad():
+        if context_width == width:
+            theirs.in_proj_weight.copy_(torch.cat([ours.q.weight, ours.k.weight, ours.v.weight]))
+        else:
+            for part, layer in (("q", ours.q), ("k", ours.k), ("v", ours.v)):
+                getattr(theirs, f"{part}_proj_weight").copy_(layer.weight)
+        theirs.in_proj_bias.zero_()
+        theirs.out_proj.weight.copy_(ours.out.weight)
+        theirs.out_proj.bias.copy_(ours.out.bias)
+    return theirs
+
+
+@pytest.mark.parametrize("context_width", [None, 17])
+def test_attention_is_torchs_multihead_attention(context_width):
+    ours = Attention(15, 3, context_width)
+    x = torch.randn(2, 5, 15)
+    context = torch.randn(2, 7, context_width) if context_width else x
+    theirs = multihead(ours, 15, context_width or 15)
+    expected, weights = theirs(x, context, context, average_attn_weights=False)
+    torch.testing.assert_close(ours(x, context), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(ours.weights(x, context), weights, atol=1e-6, rtol=1e-5)
+
+
+def test_width_must_split_into_heads():
+    with pytest.raises(ValueError, match="heads"):
+        Attention(16, 3)
+
+
+def test_block_is_torchs_pre_norm_encoder_layer():
+    ours = wake(Block(15, 3))
+    theirs = nn.TransformerEncoderLayer(15, 3, 60, dropout=0, activation="gelu", batch_first=True, norm_first=True)
+    with torch.no_grad():
+        theirs.self_attn = multihead(ours.attention, 15, 15)
+        theirs.norm1, theirs.norm2 = ours.norm1, ours.norm3
+        theirs.linear1, theirs.linear2 = ours.mlp[0], ours.mlp[2]
+    x = torch.randn(2, 7, 15)
+    torch.testing.assert_close(ours(x), theirs.train()(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_new_block_changes_nothing_and_cross_attention_needs_a_context():
+    x, block = torch.randn(2, 5, 12), Block(12, 3, context_width=7)
+    torch.testing.assert_close(block(x, torch.randn(2, 3, 7)), x)
+    with pytest.raises(ValueError, match="context"):
+        block(x)
+
+
+def test_text_states_do_not_depend_on_padding_and_are_zero_there():
+    encoder = wake(TextEncoder(TextConfig(width=12, heads=3, depth=2)))
+    ids = tokenize(["a red seven", "a thick blue two leaning left"])
+    states = encoder(ids)
+    assert bool((states[ids == PAD] == 0).all())
+    torch.testing.assert_close(encoder(ids[:1, :5]), states[:1, :5], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(end_state(states, ids), torch.stack([states[0, 4], states[1, 7]]))
+
+
+def test_text_states_know_the_order_of_words():
+    encoder = wake(TextEncoder(TextConfig(width=12, heads=3, depth=1)))
+    one, other = encoder(tokenize(["a red seven", "a seven red"]))
+    assert (one[4] - other[4]).abs().max() > 1e-3                # the states of <end>

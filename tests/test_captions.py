@@ -1,0 +1,93 @@
+import itertools
+
+import pytest
+import torch
+
+from minidiff import captions
+from minidiff.captions import (
+    LENGTH,
+    SIZES,
+    UNSAID,
+    CaptionError,
+    all_combinations,
+    caption_index,
+    detokenize,
+    drop_words,
+    every_caption,
+    is_held_out,
+    is_true_of,
+    parse,
+    sentence,
+    tokenize,
+)
+
+
+def test_every_caption_goes_to_tokens_and_back_and_is_different():
+    every = every_caption()
+    sentences = [sentence(said) for said in every]
+    assert len(set(sentences)) == len(every) == 11 * 8 * 4 * 4
+    assert detokenize(tokenize(sentences)) == sentences
+    assert [parse(s) for s in sentences] == [tuple(said) for said in every.tolist()]
+    assert torch.equal(caption_index(every), torch.arange(len(every)))
+
+
+def test_tokens_are_start_words_end_padding():
+    ids = tokenize(["", "A thick red SEVEN, leaning left."])
+    assert ids.shape == (2, LENGTH)
+    assert ids[0].tolist() == [captions.START, captions.END] + [captions.PAD] * (LENGTH - 2)
+    assert detokenize(ids) == ["", "a thick red seven leaning left"]
+
+
+@pytest.mark.parametrize("caption, hint", [
+    ("a thick red sevn", "seven"), ("a thick read seven", "red"), ("a 7", "seven"), ("a purple seven", "Known words"),
+    ("a a a a a a a a a", "at most 8"), ("a <end> seven", "unknown"), (7, "string"), ("a niné", "nine"),
+    ("x" * 10_000, "unknown"),
+])
+def test_what_cannot_be_understood_is_named(caption, hint):
+    with pytest.raises(CaptionError, match=hint) as error:
+        tokenize([caption])
+    assert len(str(error.value)) < 600
+
+
+def test_a_bare_string_is_not_a_list_of_captions():
+    with pytest.raises(CaptionError, match="list"):
+        tokenize("a red seven")
+
+
+@pytest.mark.parametrize("caption", ["a seven red", "a red blue seven", "red seven", "", "a red seven leaning",
+                                     "a red seven seven"])
+def test_sentences_of_another_form_do_not_parse(caption):
+    with pytest.raises(CaptionError, match="form"):
+        parse(caption)
+
+
+def test_one_combination_in_ten_is_held_out_and_the_rule_is_balanced():
+    every = all_combinations()
+    held = every[is_held_out(every)]
+    assert len(every) == 630 and len(held) == 63
+    for column, size, counts in zip(range(4), SIZES, ({6, 7}, {9}, {21}, {21}), strict=True):
+        assert set(torch.bincount(held[:, column], minlength=size).tolist()) == counts
+
+
+def test_every_pair_of_words_still_occurs_in_training():
+    every = all_combinations()
+    trained = {tuple(row) for row in every[~is_held_out(every)].tolist()}
+    for i, j in itertools.combinations(range(4), 2):
+        assert len({(row[i], row[j]) for row in trained}) == SIZES[i] * SIZES[j]
+
+
+def test_dropped_words_are_a_share_p_and_the_rest_is_untouched():
+    attributes = torch.ones(20_000, 4, dtype=torch.long)
+    said = drop_words(attributes, 0.25, torch.Generator().manual_seed(0))
+    assert (said == UNSAID).float().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert bool((said[said != UNSAID] == 1).all())
+
+
+def test_truth_of_captions_agrees_with_a_loop():
+    generator = torch.Generator().manual_seed(1)
+    pictures = all_combinations()[torch.randint(630, (13,), generator=generator)]
+    said = drop_words(pictures[torch.randint(13, (17,), generator=generator)], 0.5, generator)
+    table = is_true_of(said, pictures)
+    for i, j in itertools.product(range(13), range(17)):
+        truth = all(s in (a, UNSAID) for s, a in zip(said[j].tolist(), pictures[i].tolist(), strict=True))
+        assert bool(table[i, j]) == truth

@@ -1,0 +1,62 @@
+"""The architecture: a file imports only from strictly lower layers, and stays small."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "minidiff"
+LAYERS = {
+    0: ["runtime", "__init__"],
+    1: ["data", "captions", "schedule", "checkpoint", "optimizer", "show"],
+    2: ["dressing", "objectives", "samplers", "attention", "blocks", "train"],
+    3: ["toy", "transformer", "autoencoder"],
+    4: ["clip", "unet"],
+    5: ["metrics"],
+    6: ["text2image"],
+    7: ["report"],
+    8: ["__main__"],
+}
+LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path):
+    """The names of the package's files that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "minidiff":
+            yield from (alias.name for alias in node.names if alias.name in LAYER)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minidiff."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("minidiff."))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_imports_come_from_strictly_lower_layers(path):
+    assert path.stem in LAYER, f"{path.stem} has no layer"
+    assert [name for name in imported(path) if LAYER[name] >= LAYER[path.stem]] == []
+
+
+def test_the_import_reader_sees_all_forms(tmp_path):
+    file = tmp_path / "example.py"
+    file.write_text("import minidiff.unet\nfrom minidiff import clip, __version__\ndef f():\n"
+                    "    from minidiff.data import batch\n")
+    assert sorted(imported(file)) == ["clip", "data", "unet"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 200
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, node.name
+
+
+def test_nothing_is_pickled_and_nothing_evaluated():
+    for path in FILES:
+        for word in ("pickle.", "torch.load", "torch.save", "eval(", "exec(", "os.system", "shell=True"):
+            found = [line for line in path.read_text().splitlines()
+                     if word in line and ".eval(" not in line and "allow_pickle=False" not in line]
+            assert found == [], (path, word)

@@ -1,0 +1,91 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from minidiff import metrics
+from minidiff.metrics import accuracy, frechet_distance, ink_of, jitter, spread, wilson
+from minidiff.runtime import generator_for
+
+
+def test_frechet_distance_of_gaussians_on_a_line():
+    """Closed form in one dimension: (m - m')^2 + (s - s')^2."""
+    a, b = torch.randn(11, 1).double(), 3 * torch.randn(13, 1).double() + 2
+    expected = (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2
+    assert frechet_distance(a, b) == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_frechet_distance_against_the_matrix_square_root():
+    a, b = torch.randn(101, 5).double(), torch.randn(103, 5).double() @ torch.randn(5, 5).double() + 1
+    sa, sb = np.cov(a.numpy().T), np.cov(b.numpy().T)
+    eigenvalues = np.linalg.eigvals(sa @ sb)                     # of a product of two positive matrices
+    expected = np.sum((a.mean(0) - b.mean(0)).numpy() ** 2) + np.trace(sa + sb) - 2 * np.sum(np.sqrt(eigenvalues.real))
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_is_a_distance():
+    a, b = torch.randn(50, 7), torch.randn(60, 7) + 0.5
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9)
+    assert frechet_distance(a, a + 3) == pytest.approx(7 * 9, rel=1e-5)
+    with pytest.raises(ValueError, match="two"):
+        frechet_distance(a[:1], b)
+
+
+@pytest.mark.parametrize("right, n", [(0, 10), (7, 10), (967, 1000)])
+def test_wilson_interval_solves_its_equation(right, n):
+    """Both ends p satisfy |right/n - p| = z sqrt(p (1 - p) / n)."""
+    for p in wilson(right / n, n):
+        assert abs(right / n - p) == pytest.approx(1.96 * math.sqrt(max(0, p * (1 - p)) / n), abs=1e-9)
+    with pytest.raises(ValueError, match="share"):
+        wilson(1.2, 10)
+
+
+def test_accuracy_by_hand():
+    asked = torch.tensor([[1, 2, 0, 0], [3, 2, 1, 0]])
+    read = torch.tensor([[1, 2, 0, 0], [3, 1, 1, 2]])
+    assert accuracy(read, asked) == {"digit": 1.0, "color": 0.5, "stroke": 1.0, "lean": 0.5, "joint": 0.5}
+
+
+def test_spread_is_the_mean_distance_within_groups():
+    pictures = torch.rand(7, 1, 32, 32, generator=generator_for(0)) * 2 - 1
+    attributes = torch.tensor([[1, c, 0, 0] for c in range(4)] + [[2, c, 0, 0] for c in range(3)])
+    ink = (pictures[:, 0] + 1) / 2
+    pairs = [(i, j) for i, j in itertools.combinations(range(7), 2) if attributes[i, 0] == attributes[j, 0]]
+    expected = sum((ink[i] - ink[j]).norm() / 32 for i, j in pairs) / len(pairs)
+    assert spread(pictures, attributes) == pytest.approx(expected.item(), rel=1e-5)
+    assert spread(pictures[:1].expand(7, -1, -1, -1), attributes) == 0
+    with pytest.raises(ValueError, match="compare"):
+        spread(pictures[:1], attributes[:1])
+
+
+def test_bytes_given_for_pictures_are_named():
+    with pytest.raises(ValueError, match="0..255"):
+        ink_of(torch.full((1, 3, 32, 32), 255.0))
+    with pytest.raises(ValueError, match="float"):
+        ink_of(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_jitter_keeps_the_range_and_changes_each_picture_differently(wardrobe):
+    pictures, _ = wardrobe.sample(5, generator_for(0))
+    moved = jitter(pictures[:1].expand(5, -1, -1, -1), generator_for(1))
+    assert moved.min() >= -1.001 and moved.max() <= 1.001
+    assert all((moved[i] - moved[j]).abs().max() > 0.1 for i, j in itertools.combinations(range(5), 2))
+
+
+def test_the_judge_reads_gray_as_white(wardrobe):
+    judge = metrics.recipe(wardrobe, steps=1).model.eval()
+    gray = torch.rand(3, 1, 32, 32) * 2 - 1
+    torch.testing.assert_close(judge(gray), judge(gray.expand(-1, 3, -1, -1)))
+
+
+def test_a_short_training_already_reads_digits(wardrobe):
+    """A tenth of the small budget's steps, on 500 digits: far above chance (0.1) on the digits it trained on."""
+    from minidiff.train import train
+    recipe = metrics.recipe(wardrobe, steps=120)
+    for _ in train(recipe):
+        pass
+    pictures, attributes = wardrobe.sample(1_000, generator_for(2))
+    assert (recipe.model.read(pictures)[:, 0] == attributes[:, 0]).float().mean() > 0.9

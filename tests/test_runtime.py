@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from minidiff import runtime, show
+from minidiff.runtime import autocast, budget, generator_for, noise_for, seed_all
+
+
+def test_noise_of_a_picture_is_private_normal_and_fresh_at_each_draw():
+    assert torch.equal(noise_for([3, 5, 7], (2, 4))[1], noise_for([5], (2, 4))[0])
+    assert not torch.equal(noise_for([5], (2, 4)), noise_for([5], (2, 4), draw=1))
+    noise = noise_for(range(4_000), (7,))
+    assert noise.mean().abs() < 0.03 and (noise.std() - 1).abs() < 0.03
+    neighbors = torch.corrcoef(torch.stack([noise[:-1].flatten(), noise[1:].flatten()]))[0, 1]
+    assert neighbors.abs() < 0.03                                # seeds 3 and 4 are not alike
+
+
+def test_streams_are_named_by_all_their_numbers():
+    draws = {torch.rand(1, generator=generator_for(a, b)).item() for a in range(5) for b in range(5)}
+    assert len(draws) == 25
+
+
+def test_seeds_repeat_the_initial_weights():
+    def weights():
+        seed_all(3)
+        return torch.nn.Linear(5, 7).weight
+    assert torch.equal(weights(), weights())
+
+
+@pytest.mark.parametrize("name, value", [("fast", 3), ("small", 2), ("full", 1)])
+def test_budgets(monkeypatch, name, value):
+    monkeypatch.setenv("MINIDIFF_BUDGET", name)
+    assert budget(full=1, small=2, fast=3) == value
+
+
+def test_wrong_settings_of_the_environment_are_named(monkeypatch):
+    monkeypatch.setenv("MINIDIFF_BUDGET", "huge")
+    with pytest.raises(ValueError, match="fast, small, full"):
+        budget(1, 2, 3)
+    monkeypatch.setenv("MINIDIFF_BF16", "yes")
+    with pytest.raises(ValueError, match="0 or 1"):
+        autocast("cpu")
+
+
+@pytest.mark.parametrize("choice, dtype", [("0", torch.float32), ("1", torch.bfloat16)])
+def test_autocast_follows_the_machine_or_the_override(monkeypatch, choice, dtype):
+    monkeypatch.setenv("MINIDIFF_BF16", choice)
+    with autocast("cpu"):
+        assert (torch.ones(3, 3) @ torch.ones(3, 3)).dtype == dtype
+
+
+def test_peak_memory_grows_with_what_is_held():
+    before = runtime.peak_memory_mb()
+    held = torch.ones(64 * 1024**2)                              # 256 MB
+    assert runtime.peak_memory_mb() >= before + 100 or before > 500
+    assert held.sum() > 0
+
+
+def test_figures_have_a_picture_for_each_tensor_and_a_caption_in_its_color():
+    figure = show.grid(torch.zeros(5, 3, 32, 32), ["a red seven"] * 5, columns=3)
+    axes = figure.get_axes()
+    assert [len(ax.images) for ax in axes] == [1, 1, 1, 1, 1, 0]
+    assert axes[0].get_xlabel() == "red seven" and axes[0].xaxis.label.get_color() == show.WORD_COLORS["red"]
+    assert axes[0].images[0].get_array().max() == pytest.approx(0.5)                # 0 in [-1, 1] is middle gray
+    film = show.strip([torch.zeros(1, 8, 8)] * 4, ["1000", "500", "250", "0"])
+    assert [ax.get_xlabel() for ax in film.get_axes()] == ["1000", "500", "250", "0"]
+
+
+def test_show_source_is_the_live_source(capsys):
+    show.source(noise_for)
+    assert "generator_for(int(s), draw)" in capsys.readouterr().out

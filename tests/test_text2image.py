@@ -1,0 +1,144 @@
+"""The whole pipeline, trained in the fast budget: it need not be good yet, but it must be right."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from minidiff import report, text2image
+from minidiff.__main__ import GALLERY, main
+from minidiff.captions import is_held_out
+from minidiff.checkpoint import load_checkpoint, save_checkpoint
+from minidiff.samplers import ddim_step, ddpm_step
+
+
+@pytest.fixture(scope="module")
+def parts(trained):
+    return text2image.load(trained, "cpu")
+
+
+def test_pictures_have_their_shape_and_range_and_the_caption_matters(parts):
+    red, blue = (text2image.draw([f"a {color} seven"], [3], parts, steps=4) for color in ("red", "blue"))
+    assert red.shape == (1, 3, 32, 32) and red.min() >= -1 and red.max() <= 1
+    assert (red - blue).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("step", [ddim_step, ddpm_step])
+def test_a_picture_is_the_same_alone_and_in_a_batch(parts, step):
+    captions = ["a red seven", "a thin blue two", "", "a thick digit leaning left"]
+    together = text2image.draw(captions, [5, 6, 7, 8], parts, steps=5, step=step)
+    alone = text2image.draw(captions[1:2], [6], parts, steps=5, step=step)
+    torch.testing.assert_close(alone[0], together[1], atol=1e-4, rtol=1e-4)
+
+
+def test_without_guidance_the_caption_is_ignored_exactly(parts):
+    one, other = (text2image.draw([c, c], [1, 2], parts, guidance=0, steps=3)
+                  for c in ("a red seven", "a thin blue two"))
+    assert torch.equal(one, other)
+    assert torch.equal(one, text2image.draw(["", ""], [1, 2], parts, guidance=1, steps=3))
+
+
+def test_the_latents_on_the_way_end_in_the_picture(parts):
+    walk = list(text2image.denoising(["a red seven"], [3], parts, steps=4))
+    assert [level for level, _ in walk] == [1000, 750, 500, 250, 0]
+    assert torch.equal(parts.autoencoder.decode(walk[-1][1]).clamp(-1, 1),
+                       text2image.draw(["a red seven"], [3], parts, steps=4))
+    with pytest.raises(ValueError, match="one seed a caption"):
+        text2image.draw(["a red seven"], [1, 2], parts)
+
+
+def test_training_latents_are_standardized_and_never_held_out(parts, trained):
+    wardrobe, _ = text2image.wardrobes(trained)
+    latents, attributes = text2image.latents_of(wardrobe, parts.autoencoder, 2_000)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=0.03, rtol=0)
+    assert not is_held_out(attributes).any()
+
+
+def test_dressed_digits_are_kept_and_a_damaged_cache_is_made_again(trained, tmp_path):
+    first, _ = text2image.wardrobes(tmp_path)
+    path = tmp_path / "dressed.safetensors"
+    stamp = path.stat().st_mtime_ns
+    text2image.wardrobes(tmp_path)
+    assert path.stat().st_mtime_ns == stamp
+    path.write_bytes(path.read_bytes()[:-9])
+    again, _ = text2image.wardrobes(tmp_path)
+    assert torch.equal(first.ink, again.ink) and path.stat().st_mtime_ns != stamp
+    tensors, about = load_checkpoint(path)
+    save_checkpoint(path, tensors, about | {"dressed": "other digits"})
+    assert torch.equal(text2image.wardrobes(tmp_path)[0].ink, first.ink)
+
+
+def test_draw_writes_the_picture(trained, tmp_path, capsys):
+    file = tmp_path / "new" / "seven.png"
+    assert main(["draw", "a thick red seven leaning left", "--folder", str(trained), "--n", "3", "--steps", "2",
+                 "-o", str(file)]) == 0
+    assert str(file) in capsys.readouterr().out
+    image = imread(file)
+    assert image.shape[1] > image.shape[0] and np.ptp(image) > 0.5
+
+
+def test_the_gallery_is_drawn_from_captions_that_were_trained_and_some_that_were_not(trained):
+    held = is_held_out(torch.tensor(GALLERY))
+    assert 0 < held.sum() < len(GALLERY) == len(set(GALLERY)) == 16
+    assert main(["draw", "--folder", str(trained), "--steps", "2"]) == 0
+    assert imread(trained / "gallery.png").shape[0] > 300
+
+
+def test_score_reports_every_number(trained, capsys):
+    assert main(["score", "--folder", str(trained), "--n", "30", "--steps", "2"]) == 0
+    result = json.loads((trained / "report.json").read_text())
+    for crowd in ("accuracy", "held_out", "floor", "shuffled"):
+        assert set(result[crowd]) == {"digit", "color", "stroke", "lean", "joint"}
+        assert all(0 <= share <= 1 for share in result[crowd].values())
+        assert result[crowd]["joint"] <= min(result[crowd].values())
+    assert result["floor"]["color"] == 1 and result["floor"]["lean"] > 0.9        # real digits, real readers
+    assert set(result["seconds"]) == set(text2image.STAGES) and result["n"]["held_out"] == 63
+    assert all(math.isfinite(result[key]) for key in ("frechet", "frechet_floor", "diversity", "peak_memory_mb"))
+    assert result["peak_memory_mb"] > 100 and result["seed"] == 0
+    printed = capsys.readouterr().out
+    assert "held-out combinations" in printed and "peak memory" in printed
+
+
+def test_real_digits_in_place_of_drawn_ones_score_at_the_floor(trained, parts, monkeypatch):
+    """The yardstick itself: if drawing returned real dressed digits, distance and diversity would be the floor's."""
+    train, val = text2image.wardrobes(trained)
+    generator = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(report, "draw_all",
+                        lambda asked, *rest: train.dress(train.rows_for(asked[:, 0], generator), asked))
+    result = report.score(parts, train, val, n=400)
+    assert result["diversity"] == pytest.approx(1, abs=0.1)
+    assert result["frechet"] < 3 * result["frechet_floor"]
+    assert all(result["accuracy"][word] > 0.9 for word in ("color", "stroke", "lean"))
+    assert result["shuffled"]["color"] == pytest.approx(1 / 7, abs=0.08)
+
+
+@pytest.mark.parametrize("words, hint", [
+    (["draw", "a thick red sevn"], "seven"), (["draw", "a red seven", "--n", "0"], "--n"),
+    (["draw", "a red seven", "--steps", "0"], "steps"), (["draw", "a red seven", "--guidance", "nan"], "finite"),
+])
+def test_mistakes_are_one_line_and_status_1(trained, capsys, words, hint):
+    assert main([*words, "--folder", str(trained)]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("minidiff: ") and hint in said and len(said.splitlines()) == 1
+
+
+def test_drawing_before_training_says_what_to_do(tmp_path, capsys):
+    assert main(["draw", "a red seven", "--folder", str(tmp_path)]) == 1
+    assert "python -m minidiff train" in capsys.readouterr().err
+
+
+def test_help_names_commands_defaults_and_examples():
+    said = subprocess.run([sys.executable, "-m", "minidiff", "draw", "--help"], capture_output=True, text=True).stdout
+    assert "a thick red seven leaning left" in said and "default: 25" in said and "--guidance" in said
+
+
+def test_the_suite_and_what_it_starts_cannot_reach_the_network():
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
+    with pytest.raises(OSError, match="offline"):
+        exec(code)
+    assert "offline" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr

@@ -1,0 +1,215 @@
+"""The loop, the moving average, the optimizer, and checkpoints that survive a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from minidiff.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
+from minidiff.optimizer import Muon, orthogonalize
+from minidiff.train import EMA, Recipe, lr_at, train
+
+
+@dataclass(frozen=True)
+class LineConfig:
+    width: int = 11
+
+
+def line_recipe(steps=13, seed=0, **settings):
+    """A regression small enough for a test, with weight matrices, biases and a moving average."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 11), nn.Tanh(), nn.Linear(11, 13), nn.Tanh(), nn.Linear(13, 1))
+
+    def loss_of(model, generator):
+        x = torch.randn(17, 3, generator=generator)
+        return (model(x) - x.prod(1, keepdim=True)).square().mean()
+
+    return Recipe("line", model, LineConfig(), loss_of, steps, 0.01, seed, **{"ema": 0.9} | settings)
+
+
+def weights(recipe):
+    return torch.cat([p.flatten() for p in recipe.model.state_dict().values()])
+
+
+def test_the_average_of_weights_is_its_formula():
+    model = nn.Linear(3, 2, bias=False)
+    ema, shadow = EMA(model, 0.9), model.weight.detach().clone()
+    for n in range(1, 31):
+        with torch.no_grad():
+            model.weight.add_(torch.randn(2, 3))
+        ema.update(model)
+        decay = min(0.9, (1 + n) / (10 + n))
+        shadow = decay * shadow + (1 - decay) * model.weight.detach()
+    torch.testing.assert_close(ema.shadow["weight"], shadow, atol=1e-6, rtol=1e-5)
+
+
+def test_learning_rate_rises_and_falls_to_zero():
+    recipe = line_recipe(steps=200)
+    rates = [lr_at(step, recipe) for step in range(200)]
+    assert rates[0] == pytest.approx(0.001) and max(rates) == rates[9] == rates[10] == 0.01
+    assert rates[105] == pytest.approx(0.005) and rates[-1] < 1e-5
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 7, 17), (2, 17, 7), (1, 13, 13)])
+def test_orthogonalized_matrices_keep_directions_and_lose_lengths(shape):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    for before, after in zip(matrices, orthogonalize(matrices), strict=True):
+        u, s, v = torch.linalg.svd(before, full_matrices=False)
+        rotated = u.T @ after @ v.T                              # diagonal, if no direction was turned
+        assert 0.6 < rotated.diag().min() and rotated.diag().max() < 1.3
+        assert (rotated - rotated.diag().diag()).abs().max() < 0.05
+
+
+def test_what_is_no_matrix_is_trained_by_adamw():
+    ours, theirs = nn.Parameter(torch.ones(7)), nn.Parameter(torch.ones(7))
+    mine = Muon([ours], lr=0.01, weight_decay=0.1)
+    reference = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.1, betas=(0.9, 0.99))
+    for step in range(20):
+        for p, optimizer in ((ours, mine), (theirs, reference)):
+            p.grad = torch.sin(torch.arange(7.0) + step) * p.detach()
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_a_matrix_moves_by_the_stated_amount():
+    p = nn.Parameter(torch.zeros(16, 48))
+    p.grad = torch.randn(16, 48)
+    Muon([p], lr=0.01).step()
+    assert p.square().mean().sqrt().item() == pytest.approx(0.01 * 0.2, rel=0.2)
+
+
+def test_training_yields_after_each_step_and_learns():
+    recipe = line_recipe(steps=300)
+    states = list(train(recipe))
+    assert [s.step for s in states] == list(range(1, 301))
+    assert sum(s.loss for s in states[-50:]) < 0.7 * sum(s.loss for s in states[:50])
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 12])
+def test_a_stopped_training_goes_on_bit_for_bit(tmp_path, stop_after):
+    straight, path = line_recipe(), tmp_path / "line.safetensors"
+    list(train(straight))
+    for state in train(line_recipe(), path):
+        if state.step == stop_after:
+            break                                                # the reader looks away; the loop keeps its state
+    resumed = line_recipe()
+    steps = [state.step for state in train(resumed, path)]
+    assert steps == list(range(stop_after + 1, 14))
+    assert torch.equal(weights(resumed), weights(straight))
+    again = line_recipe()
+    assert list(train(again, path)) == [] and torch.equal(weights(again), weights(straight))
+
+
+def test_ctrl_c_waits_for_the_end_of_the_step_and_keeps_it(tmp_path):
+    straight, recipe, path = line_recipe(), line_recipe(), tmp_path / "line.safetensors"
+    list(train(straight))
+    plain, handler = recipe.loss_of, signal.getsignal(signal.SIGINT)
+
+    def loss_of(model, generator):
+        if len(seen) == 4:
+            os.kill(os.getpid(), signal.SIGINT)                  # in the middle of step 5
+        return plain(model, generator)
+
+    seen, recipe.loss_of = [], loss_of
+    with pytest.raises(KeyboardInterrupt, match="step 5"):
+        for state in train(recipe, path):
+            seen.append(state)
+    assert load_checkpoint(path)[1]["step"] == 5 and signal.getsignal(signal.SIGINT) is handler
+    resumed = line_recipe()
+    list(train(resumed, path))
+    assert torch.equal(weights(resumed), weights(straight))
+
+
+def test_other_settings_are_refused_and_the_file_is_left_alone(tmp_path):
+    path = tmp_path / "line.safetensors"
+    list(train(line_recipe(), path))
+    before = path.read_bytes()
+    for other in (line_recipe(steps=14), line_recipe(seed=1), line_recipe(ema=None)):
+        with pytest.raises(CheckpointError, match="other settings"):
+            list(train(other, path))
+    assert path.read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_stops_at_that_step(tmp_path):
+    recipe, path = line_recipe(), tmp_path / "line.safetensors"
+    plain, calls = recipe.loss_of, []
+
+    def loss_of(model, generator):
+        calls.append(1)
+        return plain(model, generator) * (float("nan") if len(calls) == 7 else 1)
+
+    recipe.loss_of = loss_of
+    with pytest.raises(FloatingPointError, match=r"step 6, learning rate.*last good state"):
+        list(train(recipe, path, save_every=0))
+    assert load_checkpoint(path)[1]["step"] == 6
+
+
+def test_checkpoints_come_back_as_they_were_and_damage_is_seen(tmp_path):
+    path = tmp_path / "deep" / "some.safetensors"
+    tensors = {"a": torch.randn(5, 7), "b": torch.tensor(3.0), "c": torch.arange(11, dtype=torch.uint8)}
+    save_checkpoint(path, tensors, {"step": 3, "name": "x"})
+    found, about = load_checkpoint(path)
+    assert about == {"step": 3, "name": "x"} and found.keys() == tensors.keys()
+    assert all(torch.equal(found[k], tensors[k]) for k in tensors)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-3] ^= 1
+    for damaged in (b"", whole[:20], whole[:-5], bytes(flipped), b"not a checkpoint" * 9):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="damaged.*train again"):
+            load_checkpoint(path)
+    with pytest.raises(FileNotFoundError, match="minidiff train"):
+        load_checkpoint(tmp_path / "nothing.safetensors")
+
+
+def test_a_failed_write_names_the_file_and_leaves_the_old_checkpoint(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "some.safetensors"
+    save_checkpoint(path, {"a": torch.ones(3)}, {"step": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # as if the disk were full after 4 kB
+    try:
+        with pytest.raises(CheckpointError, match="some.safetensors could not be written"):
+            save_checkpoint(path, {"a": torch.zeros(100_000)}, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert load_checkpoint(path)[1] == {"step": 1} and list(tmp_path.iterdir()) == [path]
+
+
+def test_half_a_training_is_not_taken_for_a_model(tmp_path):
+    path = tmp_path / "line.safetensors"
+    next(iter(training := train(line_recipe(), path)))
+    training.close()
+    with pytest.raises(CheckpointError, match="stopped at step 1 of 13"):
+        load_weights(path, lambda config: line_recipe().model)
+
+
+def test_killed_in_every_stage_the_same_command_ends_in_the_same_weights(trained, tmp_path):
+    """kill -9 once in each of the four stages, then the same command again, against an undisturbed run."""
+    command = [sys.executable, "-m", "minidiff", "train", "--folder", str(tmp_path), "--save-every", "0.05"]
+    killed = []
+    for stage in ("judge", "clip", "autoencoder", "unet"):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        path = tmp_path / f"{stage}.safetensors"
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and process.poll() is None:
+            if path.exists():
+                process.kill()
+                break
+            time.sleep(0.01)
+        process.wait()
+        _, about = load_checkpoint(path)
+        killed.append(about["step"] < about["settings"]["steps"])
+    subprocess.run(command, check=True, capture_output=True)
+    assert killed == [True] * 4, "each stage was caught unfinished"
+    for stage in ("judge", "clip", "autoencoder", "unet"):
+        ours, _ = load_checkpoint(tmp_path / f"{stage}.safetensors")
+        theirs, _ = load_checkpoint(trained / f"{stage}.safetensors")
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs), stage
