@@ -45,7 +45,7 @@ def parser():
     score = command("score", "draw many captions, read them back, write FOLDER/report.json and print a table")
     score.add_argument("--n", type=int, help="how many captions (default: 1,000 in the small budget)")
     for sub in (draw, score):
-        sub.add_argument("--guidance", type=float, default=3.0,
+        sub.add_argument("--guidance", type=float, default=2.0,
                          help="0 ignores the caption, 1 is plain, more exaggerates (default: %(default)s)")
         sub.add_argument("--steps", type=int, default=25, help="steps from noise to picture (default: %(default)s)")
     return top

@@ -101,10 +101,10 @@ class Autoencoder(nn.Module):
         self.latent_std.copy_(latents.std((0, 2, 3), keepdim=True))
 
 
-def recipe(wardrobe, seed=0, config=AutoencoderConfig(), steps=None, batch=32, lr=4e-3):
+def recipe(wardrobe, seed=0, config=AutoencoderConfig(), steps=None, batch=None, lr=4e-3):
     """Train the autoencoder on random dressed digits."""
     seed_all(seed)
-    device = wardrobe.labels.device
+    device, batch = wardrobe.labels.device, batch or budget(full=128, small=32, fast=32)
     model = Autoencoder(config).to(device)
 
     def loss_of(model, generator):
@@ -115,8 +115,8 @@ def recipe(wardrobe, seed=0, config=AutoencoderConfig(), steps=None, batch=32, l
         pictures, _ = wardrobe.sample(4_000, generator_for(seed, 1, device=device))
         model.measure_latents(pictures)
 
-    return Recipe("autoencoder", model, config, loss_of, steps or budget(full=10_000, small=1_500, fast=30),
-                  lr, seed, finish=finish)
+    return Recipe("autoencoder", model, config, loss_of, steps or budget(full=4_000, small=1_500, fast=30),
+                  batch, lr, seed, finish=finish)
 
 
 def load(path):

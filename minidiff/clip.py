@@ -102,10 +102,10 @@ def shift(pictures, pixels, generator):
     return padded[picture, channel, rows, columns]
 
 
-def recipe(wardrobe, seed=0, config=ClipConfig(), steps=None, batch=256, lr=2e-3, terse=0.25):
+def recipe(wardrobe, seed=0, config=ClipConfig(), steps=None, batch=None, lr=2e-3, terse=0.25):
     """Train both towers on dressed digits and their captions, one word in four left out."""
     seed_all(seed)
-    device = wardrobe.labels.device
+    device, batch = wardrobe.labels.device, batch or budget(full=512, small=256, fast=64)
     model = Clip(config).to(device)
     every = tokenize([sentence(said) for said in every_caption()]).to(device)       # (1408, L)
 
@@ -116,8 +116,8 @@ def recipe(wardrobe, seed=0, config=ClipConfig(), steps=None, batch=256, lr=2e-3
         logits = model.logits(model.embed_pictures(shift(pictures, 2, generator)), captions)
         return contrastive_loss(logits, is_true_of(said, attributes))
 
-    return Recipe("clip", model, config, loss_of, steps or budget(full=4_000, small=600, fast=30), lr, seed,
-                  weight_decay=0.05)
+    return Recipe("clip", model, config, loss_of, steps or budget(full=2_000, small=600, fast=30),
+                  batch, lr, seed, weight_decay=0.05)
 
 
 def load(path):

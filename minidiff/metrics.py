@@ -92,17 +92,18 @@ def jitter(pictures, generator):
     return F.grid_sample(pictures + 1, grid, align_corners=False) - 1
 
 
-def recipe(wardrobe, seed=0, config=JudgeConfig(), steps=None, batch=128, lr=3e-3):
+def recipe(wardrobe, seed=0, config=JudgeConfig(), steps=None, batch=None, lr=3e-3):
     """Train the judge on dressed training digits, jittered; it never sees a generated picture."""
     seed_all(seed)
+    batch = batch or budget(full=256, small=128, fast=64)
     model = Judge(config).to(wardrobe.labels.device)
 
     def loss_of(model, generator):
         pictures, attributes = wardrobe.sample(batch, generator)
         return F.cross_entropy(model(jitter(pictures, generator)), attributes[:, 0], label_smoothing=0.05)
 
-    return Recipe("judge", model, config, loss_of, steps or budget(full=4_000, small=1_000, fast=30), lr, seed,
-                  weight_decay=0.05, ema=0.99)
+    return Recipe("judge", model, config, loss_of, steps or budget(full=2_000, small=1_000, fast=30),
+                  batch, lr, seed, weight_decay=0.05, ema=0.99)
 
 
 def load(path):

@@ -59,8 +59,8 @@ def gallery(pictures, captions, film, levels, title):
     """The result on one page: captioned pictures (B, 3, H, W) in rows of eight, and below them one `film`
     (N, 3, H, W) of a picture on its way out of the noise, labelled by level."""
     columns, rows = 8, -(-len(pictures) // 8)
-    figure = Figure(figsize=(11, 1.75 * rows + 2.2), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.75 * rows, 1.75])
+    figure = Figure(figsize=(11, 1.75 * rows + 1.5), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.75 * rows, 1.2])
     top.suptitle(title, fontsize=12)
     axes = top.subplots(rows, columns, squeeze=False).flatten()
     for ax in axes:

@@ -15,7 +15,7 @@ from minidiff.runtime import autocast, budget, generator_for, noise_for, pick_de
 from minidiff.samplers import ddim_step, guided, sample
 
 STAGES = ("judge", "clip", "autoencoder", "unet")
-GUIDANCE, STEPS = 3.0, 25                                        # the defaults of every command
+GUIDANCE, STEPS = 2.0, 25                                        # the defaults of every command
 TERSE = 0.1                                                      # share of words left out while the UNet learns
 
 

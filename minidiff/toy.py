@@ -104,4 +104,5 @@ def recipe(points, seed=0, config=PointConfig(), steps=None, batch=512, lr=2e-3)
         eps = torch.randn(batch, 2, generator=generator)
         return denoising_loss(model, points[rows], t, eps, model.schedule).mean()
 
-    return Recipe("toy", model, config, loss_of, steps or budget(full=4_000, small=2_500, fast=50), lr, seed, ema=0.99)
+    return Recipe("toy", model, config, loss_of, steps or budget(full=4_000, small=2_500, fast=50),
+                  batch, lr, seed, ema=0.99)

@@ -30,6 +30,7 @@ class Recipe:
     config: Any
     loss_of: Callable
     steps: int
+    batch: int
     lr: float
     seed: int = 0
     warmup: float = 0.05                                         # share of the steps
@@ -39,8 +40,8 @@ class Recipe:
 
     def settings(self):
         """What must be equal for a training to go on where another left off."""
-        return {"config": asdict(self.config), "steps": self.steps, "lr": self.lr, "seed": self.seed,
-                "warmup": self.warmup, "weight_decay": self.weight_decay, "ema": self.ema}
+        return {"config": asdict(self.config), "steps": self.steps, "batch": self.batch, "lr": self.lr,
+                "seed": self.seed, "warmup": self.warmup, "weight_decay": self.weight_decay, "ema": self.ema}
 
 
 @dataclass(frozen=True)

@@ -102,13 +102,14 @@ class UNet(nn.Module):
             raise ValueError(f"this UNet takes {want}, got {None if cond is None else tuple(cond.shape)}")
 
 
-def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=256, lr=8e-3, drop=0.1):
+def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=None, lr=8e-3, drop=0.1):
     """Train a UNet on clean pictures or latents (N, C, H, W).
 
     conds(rows, generator) -> the conditions (B, L, D) of those rows, null (1, L, D) the one that says nothing,
     which replaces a share `drop` of them.
     """
     config = config or budget(full=UNetConfig(widths=(128,), blocks=2), small=UNetConfig(), fast=UNetConfig())
+    batch = batch or budget(full=512, small=256, fast=64)
     seed_all(seed)
     model = UNet(config).to(latents.device)
 
@@ -122,7 +123,8 @@ def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=256, lr=
             cond = drop_condition(conds(rows, generator), null, drop, generator)
         return denoising_loss(model, x0, t, eps, model.schedule, cond).mean()
 
-    return Recipe("unet", model, config, loss_of, steps or budget(full=8_000, small=800, fast=30), lr, seed, ema=0.995)
+    return Recipe("unet", model, config, loss_of, steps or budget(full=4_000, small=800, fast=30),
+                  batch, lr, seed, ema=0.995)
 
 
 def load(path):

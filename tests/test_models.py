@@ -184,7 +184,7 @@ def test_the_full_budget_is_built_and_stepped_once(name, wardrobe, monkeypatch):
     }[name]()
     before = [p.clone() for p in recipe.model.parameters()]
     state = next(train(recipe))
-    assert state.steps >= 4_000 and math.isfinite(state.loss)
+    assert state.steps >= 2_000 and math.isfinite(state.loss)
     assert any((p != q).any() for p, q in zip(recipe.model.parameters(), before, strict=True))
 
 

@@ -30,7 +30,7 @@ def line_recipe(steps=13, seed=0, **settings):
         x = torch.randn(17, 3, generator=generator)
         return (model(x) - x.prod(1, keepdim=True)).square().mean()
 
-    return Recipe("line", model, LineConfig(), loss_of, steps, 0.01, seed, **{"ema": 0.9} | settings)
+    return Recipe("line", model, LineConfig(), loss_of, steps, 17, 0.01, seed, **{"ema": 0.9} | settings)
 
 
 def weights(recipe):
