@@ -56,10 +56,12 @@ def distance_to(mask, reach=REACH):
     Exact and Euclidean, in two passes: squared distances along rows, then the best of the rows nearby.
     [Felzenszwalb & Huttenlocher 2012, eq. 2]
     """
+    if not 1 <= reach <= 10:
+        raise ValueError(f"reach must be 1 to 10 pixels (squares are kept in bytes), got {reach}")
     squared = torch.where(mask, 0, (reach + 1) ** 2).to(torch.uint8)
     for axis in (2, 1):
         here, length = squared.clone(), mask.shape[axis]
-        for step in range(1, reach + 1):
+        for step in range(1, min(reach + 1, length)):
             for to, origin in ((step, 0), (0, step)):
                 target = squared.narrow(axis, to, length - step)
                 torch.minimum(target, here.narrow(axis, origin, length - step) + step**2, out=target)

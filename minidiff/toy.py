@@ -93,7 +93,7 @@ class PointDenoiser(nn.Module):
         return to_eps(v, xt, t, self.schedule, "v")
 
 
-def recipe(points, seed=0, config=PointConfig(), steps=None, batch=512, lr=2e-3):
+def recipe(points, seed=0, config=PointConfig(), steps=None, batch=512, lr=1e-2):
     """Train a PointDenoiser on points (N, 2)."""
     seed_all(seed)
     model = PointDenoiser(config)
@@ -104,5 +104,5 @@ def recipe(points, seed=0, config=PointConfig(), steps=None, batch=512, lr=2e-3)
         eps = torch.randn(batch, 2, generator=generator)
         return denoising_loss(model, points[rows], t, eps, model.schedule).mean()
 
-    return Recipe("toy", model, config, loss_of, steps or budget(full=4_000, small=2_500, fast=50),
+    return Recipe("toy", model, config, loss_of, steps or budget(full=4_000, small=2_000, fast=50),
                   batch, lr, seed, ema=0.99)

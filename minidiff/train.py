@@ -70,16 +70,15 @@ class EMA:
     def update(self, model):
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        weights = list(model.state_dict().values())
-        torch._foreach_lerp_(list(self.shadow.values()), weights, 1 - decay)
+        weights = model.state_dict()
+        torch._foreach_lerp_(list(self.shadow.values()), [weights[name] for name in self.shadow], 1 - decay)
 
 
 def lr_at(step, recipe):
     """The learning rate of a step: up in a straight line, then down to zero on half a cosine wave."""
     rise = max(1, round(recipe.warmup * recipe.steps))
-    if step < rise:
-        return recipe.lr * (step + 1) / rise
-    return recipe.lr * (1 + math.cos(math.pi * (step - rise) / max(1, recipe.steps - rise))) / 2
+    fall = (step - rise) / max(1, recipe.steps - rise)
+    return recipe.lr * ((step + 1) / rise if step < rise else (1 + math.cos(math.pi * fall)) / 2)
 
 
 def train(recipe, path=None, save_every=15.0):
@@ -99,8 +98,7 @@ def train(recipe, path=None, save_every=15.0):
     started = saved = time.perf_counter()
     with _signals_wait() as stop:
         while step < recipe.steps:
-            for group in optimizer.param_groups:
-                group["lr"] = lr_at(step, recipe)
+            optimizer.param_groups[0]["lr"] = lr_at(step, recipe)
             with autocast(device):
                 loss = recipe.loss_of(model, generator_for(recipe.seed, step, device=device))
             optimizer.zero_grad()
@@ -109,16 +107,15 @@ def train(recipe, path=None, save_every=15.0):
             _check_finite(loss, grad_norm, step, optimizer, path)
             optimizer.step()
             if ema:
-                ema.update(model)
+                ema.update(model)                                # after the step, never before
             step += 1
-            now = time.perf_counter()
-            total = seconds + now - started
+            total = seconds + (now := time.perf_counter()) - started
             if step == recipe.steps:
                 _finish(path, recipe, ema, total, loss.item())
             elif path and (stop or now - saved > save_every):
-                _save_training(path, recipe, optimizer, ema, step, total)
                 saved = now
-            if stop and step < recipe.steps:
+                _save_training(path, recipe, optimizer, ema, step, total)
+            if stop:
                 raise KeyboardInterrupt(f"stopped after step {step} of {recipe.steps} ({recipe.name})")
             try:
                 yield Progress(step, recipe.steps, loss.item(), optimizer.param_groups[0]["lr"],

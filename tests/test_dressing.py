@@ -46,10 +46,13 @@ def test_distance_is_the_euclidean_distance():
     mask = torch.rand(3, 13, 17, generator=torch.Generator().manual_seed(0)) < 0.03
     mask[:, 5, 5] = True
     places = torch.cartesian_prod(torch.arange(13), torch.arange(17)).float()
-    for one, found in zip(mask, distance_to(mask, reach=20), strict=True):
+    for one, found in zip(mask, distance_to(mask, reach=10), strict=True):
         exact = torch.cdist(places, one.nonzero().float()).amin(1).view(13, 17)
-        near = exact <= 15
+        near = exact <= 10
         torch.testing.assert_close(found[near], exact[near])
+        assert bool((found[~near] > 10).all())
+    with pytest.raises(ValueError, match="reach"):
+        distance_to(mask, reach=11)
 
 
 def test_tint_gives_the_color():

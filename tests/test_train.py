@@ -28,7 +28,7 @@ def line_recipe(steps=13, seed=0, **settings):
 
     def loss_of(model, generator):
         x = torch.randn(17, 3, generator=generator)
-        return (model(x) - x.prod(1, keepdim=True)).square().mean()
+        return (model(x) - x.sum(1, keepdim=True).sin()).square().mean()
 
     return Recipe("line", model, LineConfig(), loss_of, steps, 17, 0.01, seed, **{"ema": 0.9} | settings)
 
@@ -59,7 +59,11 @@ def test_learning_rate_rises_and_falls_to_zero():
 
 @pytest.mark.parametrize("shape", [(3, 7, 17), (2, 17, 7), (1, 13, 13)])
 def test_orthogonalized_matrices_keep_directions_and_lose_lengths(shape):
-    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    n, rows, columns = shape
+    lengths = torch.logspace(-1.5, 0, min(rows, columns))        # singular values from 0.03 to 1
+    u = torch.linalg.qr(torch.randn(n, rows, len(lengths), generator=torch.Generator().manual_seed(0)))[0]
+    v = torch.linalg.qr(torch.randn(n, columns, len(lengths), generator=torch.Generator().manual_seed(1)))[0]
+    matrices = u * lengths @ v.mT
     for before, after in zip(matrices, orthogonalize(matrices), strict=True):
         u, s, v = torch.linalg.svd(before, full_matrices=False)
         rotated = u.T @ after @ v.T                              # diagonal, if no direction was turned
@@ -89,7 +93,7 @@ def test_training_yields_after_each_step_and_learns():
     recipe = line_recipe(steps=300)
     states = list(train(recipe))
     assert [s.step for s in states] == list(range(1, 301))
-    assert sum(s.loss for s in states[-50:]) < 0.7 * sum(s.loss for s in states[:50])
+    assert sum(s.loss for s in states[-50:]) < 0.3 * sum(s.loss for s in states[:50])
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 12])
