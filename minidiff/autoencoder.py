@@ -115,7 +115,7 @@ def recipe(wardrobe, seed=0, config=AutoencoderConfig(), steps=None, batch=None,
         pictures, _ = wardrobe.sample(4_000, generator_for(seed, 1, device=device))
         model.measure_latents(pictures)
 
-    return Recipe("autoencoder", model, config, loss_of, steps or budget(full=4_000, small=1_500, fast=30),
+    return Recipe("autoencoder", model, config, loss_of, steps or budget(full=3_000, small=1_500, fast=30),
                   batch, lr, seed, finish=finish)
 
 

@@ -1,14 +1,24 @@
 """Tensors to figures.  Every function here returns a matplotlib Figure and knows no model."""
 
 import inspect
+import io
 import textwrap
 
+import matplotlib.figure
 import torch
-from matplotlib.figure import Figure
 
 DATA, NOISE, MODEL = "#2b6cb0", "#888888", "#dd7711"             # blue, gray, orange, in the whole book
 WORD_COLORS = {"red": "#d62020", "green": "#1a9a1a", "blue": "#2050d0", "yellow": "#b09000", "cyan": "#0a9a9a",
                "magenta": "#c020b0", "white": "#555555"}
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that a notebook shows as the last line of a cell, whatever backend is in use."""
+
+    def _repr_png_(self):
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=80)
+        return file.getvalue()
 
 
 def to_image(picture):

@@ -61,6 +61,7 @@ def test_figures_have_a_picture_for_each_tensor_and_a_caption_in_its_color():
     assert [len(ax.images) for ax in axes] == [1, 1, 1, 1, 1, 0]
     assert axes[0].get_xlabel() == "red seven" and axes[0].xaxis.label.get_color() == show.WORD_COLORS["red"]
     assert axes[0].images[0].get_array().max() == pytest.approx(0.5)                # 0 in [-1, 1] is middle gray
+    assert figure._repr_png_().startswith(b"\x89PNG")              # what a notebook shows
     film = show.strip([torch.zeros(1, 8, 8)] * 4, ["1000", "500", "250", "0"])
     assert [ax.get_xlabel() for ax in film.get_axes()] == ["1000", "500", "250", "0"]
 
