@@ -75,12 +75,3 @@ def _load_mnist(root):
         if part.data.shape != (count, 28, 28) or part.targets.shape != (count,):
             raise DataError(f"{tuple(part.data.shape)} pictures, expected {count}")
     return Digits(to_pictures(train.data), train.targets, to_pictures(val.data), val.targets)
-
-
-def batch(n, size, generator):
-    """`size` different indices out of 0..n-1 in random order (all of them if size > n).
-
-    >>> sorted(batch(3, 8, torch.Generator().manual_seed(0)).tolist())
-    [0, 1, 2]
-    """
-    return torch.randperm(n, generator=generator, device=generator.device)[:size]

@@ -61,9 +61,10 @@ def score(parts, train, val, n=None, seed=0, guidance=GUIDANCE, steps=STEPS):
 
 def about_training(folder):
     """Seconds, peak memory and settings of each trained stage, from its checkpoint."""
+    dressed = load_checkpoint(Path(folder) / "dressed.safetensors")[1]
     abouts = {stage: load_checkpoint(Path(folder) / f"{stage}.safetensors")[1] for stage in STAGES}
     return {
-        "seconds": {stage: about["seconds"] for stage, about in abouts.items()},
+        "seconds": {"dressing": dressed.get("seconds", 0.0)} | {s: about["seconds"] for s, about in abouts.items()},
         "peak_memory_mb": max(peak_memory_mb(), *(about["peak_memory_mb"] for about in abouts.values())),
         "config": {stage: about["settings"] for stage, about in abouts.items()},
         "budget": budget_name(),

@@ -56,7 +56,7 @@ def has_fast_bf16(device):
         return choice == "1"
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported()
+    return getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()   # an older torch cannot tell: bool() is False
 
 
 def autocast(device):

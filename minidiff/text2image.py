@@ -1,6 +1,7 @@
 """A sentence becomes a picture: the miniature Stable Diffusion, strung together from its parts."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,11 +69,12 @@ def wardrobes(folder="runs", device="cpu"):
     path = Path(folder) / "dressed.safetensors"
     try:
         tensors, found = load_checkpoint(path)
-        if found != about:
+        if {key: found.get(key) for key in about} != about:
             raise CheckpointError("other digits")
     except (FileNotFoundError, CheckpointError):                 # made again: it holds nothing that could be lost
+        started = time.perf_counter()
         tensors = {"train": shapes(train), "val": shapes(val)}
-        save_checkpoint(path, tensors, about)
+        save_checkpoint(path, tensors, about | {"seconds": time.perf_counter() - started})
     return Wardrobe(tensors["train"], labels, device), Wardrobe(tensors["val"], val_labels, device)
 
 
@@ -91,13 +93,16 @@ def latents_of(wardrobe, model, n, seed=0):
 @torch.no_grad()
 def unet_recipe(wardrobe, clip_model, model, seed=0, **settings):
     """Train the UNet on latents, looking at the frozen states of captions with one word in ten left out."""
+    started = time.perf_counter()
     latents, attributes = latents_of(wardrobe, model, budget(full=500_000, small=80_000, fast=1_000), seed)
     states = clip_model.text_states([sentence(said) for said in every_caption()])         # (1408, L, D)
 
     def conds(rows, generator):
         return states[caption_index(drop_words(attributes[rows], TERSE, generator))]
 
-    return unet.recipe(latents, conds, clip_model.text_states([""]), seed, **settings)
+    recipe = unet.recipe(latents, conds, clip_model.text_states([""]), seed, **settings)
+    recipe.seconds_before = time.perf_counter() - started
+    return recipe
 
 
 def recipes(folder="runs", seed=0, device=None):

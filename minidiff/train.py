@@ -37,11 +37,12 @@ class Recipe:
     weight_decay: float = 0.01
     ema: float | None = None                                     # decay of the moving average, None for none
     finish: Callable = lambda model: None
+    seconds_before: float = 0.0                                  # spent on the data, counted as training
 
     def settings(self):
         """What must be equal for a training to go on where another left off."""
-        return {"config": asdict(self.config), "steps": self.steps, "batch": self.batch, "lr": self.lr,
-                "seed": self.seed, "warmup": self.warmup, "weight_decay": self.weight_decay, "ema": self.ema}
+        names = ("steps", "batch", "lr", "seed", "warmup", "weight_decay", "ema")
+        return {"config": asdict(self.config)} | {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ class EMA:
 def lr_at(step, recipe):
     """The learning rate of a step: up in a straight line, then down to zero on half a cosine wave."""
     rise = max(1, round(recipe.warmup * recipe.steps))
-    fall = (step - rise) / max(1, recipe.steps - rise)
-    return recipe.lr * ((step + 1) / rise if step < rise else (1 + math.cos(math.pi * fall)) / 2)
+    wave = math.cos(math.pi * (step - rise) / max(1, recipe.steps - rise))
+    return recipe.lr * ((step + 1) / rise if step < rise else (1 + wave) / 2)
 
 
 def train(recipe, path=None, save_every=15.0):
@@ -174,7 +175,7 @@ def _finish(path, recipe, ema, seconds, loss):
 
 def _resume(path, recipe, optimizer, ema):
     if path is None or not Path(path).exists():
-        return 0, 0.0
+        return 0, recipe.seconds_before
     tensors, about = load_checkpoint(path)
     wanted = json.loads(json.dumps(recipe.settings()))
     if about["settings"] != wanted:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from minidiff import data
-from minidiff.data import DataError, batch, load_digits
+from minidiff.data import DataError, load_digits
 
 
 def test_the_split_is_4500_and_500_balanced_and_disjoint(digits):
@@ -37,12 +37,6 @@ def test_damaged_and_missing_digits_are_named(tmp_path):
             data._load_embedded(tmp_path / "mnist_5k.npz")
     with pytest.raises(DataError, match="missing"):
         data._load_embedded(tmp_path / "other.npz")
-
-
-def test_batches_are_rows_without_repetition():
-    rows = batch(100, 17, torch.Generator().manual_seed(0))
-    assert len(rows) == 17 == len(rows.unique()) and rows.max() < 100
-    assert not torch.equal(rows, batch(100, 17, torch.Generator().manual_seed(1)))
 
 
 def test_without_a_network_full_mnist_is_one_line_and_the_embedded_digits(tmp_path, capsys):

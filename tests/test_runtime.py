@@ -66,6 +66,13 @@ def test_figures_have_a_picture_for_each_tensor_and_a_caption_in_its_color():
     assert [ax.get_xlabel() for ax in film.get_axes()] == ["1000", "500", "250", "0"]
 
 
+def test_a_loss_curve_shows_the_values_their_running_mean_and_the_floor():
+    lines = show.curve([4.0, 2.0, 3.0, 1.0], floor=0.5, smooth=2).get_axes()[0].lines
+    assert lines[0].get_ydata().tolist() == [4, 2, 3, 1]
+    assert lines[1].get_ydata().tolist() == [3, 2.5, 2] and lines[1].get_xdata().tolist() == [1, 2, 3]
+    assert set(lines[2].get_ydata()) == {0.5}
+
+
 def test_show_source_is_the_live_source(capsys):
     show.source(noise_for)
     assert "generator_for(int(s), draw)" in capsys.readouterr().out

@@ -98,7 +98,7 @@ def test_score_reports_every_number(trained, capsys):
         assert all(0 <= share <= 1 for share in result[crowd].values())
         assert result[crowd]["joint"] <= min(result[crowd].values())
     assert result["floor"]["color"] == 1 and result["floor"]["lean"] > 0.9        # real digits, real readers
-    assert set(result["seconds"]) == set(text2image.STAGES) and result["n"]["held_out"] == 63
+    assert set(result["seconds"]) == {"dressing", *text2image.STAGES} and result["n"]["held_out"] == 63
     assert all(math.isfinite(result[key]) for key in ("frechet", "frechet_floor", "diversity", "peak_memory_mb"))
     assert result["peak_memory_mb"] > 100 and result["seed"] == 0
     printed = capsys.readouterr().out
