@@ -94,6 +94,7 @@ def train(recipe, path=None, save_every=15.0):
     ema = EMA(model, recipe.ema) if recipe.ema else None
     step, seconds = _resume(path, recipe, optimizer, ema)
     if step == recipe.steps:
+        model.eval()
         return
     model.train()
     started = saved = time.perf_counter()
@@ -196,6 +197,4 @@ def _resume(path, recipe, optimizer, ema):
         if ema:
             ema.shadow = {name: t.to(next(recipe.model.parameters()).device) for name, t in part("ema.").items()}
             ema.updates = about["step"]
-    else:
-        recipe.model.eval()
     return about["step"], about["seconds"]
