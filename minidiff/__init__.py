@@ -10,8 +10,14 @@ One letter per axis, in the whole book:
 Pictures are float tensors (B, C, 32, 32) in [-1, 1].  A denoiser is any function
 `eps = denoise(xt, t, cond=None)` with xt (B, ...) and integer levels t (B,).
 
-The files in the order in which the chapters meet them: runtime, data, captions, schedule, objectives,
-samplers, attention, blocks, train, toy, transformer, unet, autoencoder, clip, metrics, text2image, show.
+Papers cited by a short name:
+    DDPM   Ho, Jain & Abbeel 2020, Denoising diffusion probabilistic models
+    DDIM   Song, Meng & Ermon 2021, Denoising diffusion implicit models
+    EDM    Karras, Aittala, Aila & Laine 2022, Elucidating the design space of diffusion-based generative models
+    ADM    Dhariwal & Nichol 2021, Diffusion models beat GANs on image synthesis
+    CLIP   Radford et al. 2021, Learning transferable visual models from natural language supervision
+    SupCon Khosla et al. 2020, Supervised contrastive learning
+    Muon   Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks
 """
 
 __version__ = "0.1.0"

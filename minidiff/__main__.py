@@ -5,23 +5,24 @@ import os
 import sys
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from minidiff.captions import CaptionError, sentence
+from minidiff.captions import CaptionError, is_held_out, sentence
 from minidiff.checkpoint import CheckpointError
 from minidiff.data import DataError
 from minidiff.runtime import BUDGETS
 
-GALLERY = ((7, 0, 2, 0), (2, 4, 0, 2), (0, 3, 1, 1), (8, 5, 2, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
-           (9, 0, 0, 1), (6, 1, 2, 0), (1, 3, 2, 2), (7, 4, 1, 1), (2, 5, 0, 0), (0, 2, 2, 2), (8, 6, 0, 0),
-           (5, 3, 1, 2), (3, 4, 2, 0))                            # digit, color, stroke, lean
+GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
+           (9, 0, 1, 0), (6, 1, 2, 0), (1, 3, 2, 2), (7, 4, 1, 1), (2, 5, 0, 0), (0, 2, 2, 2), (8, 6, 0, 0),
+           (5, 3, 2, 0), (3, 4, 2, 0))                            # digit, color, stroke, lean
 
 
 def parser():
     """All commands and their options, each with a help line."""
     top = argparse.ArgumentParser(
         prog="python -m minidiff", description="A miniature Stable Diffusion: train it, draw with it, measure it.",
-        epilog="Start with `train`: about seven minutes on two CPU cores. It can be stopped with Ctrl-C at any "
+        epilog="Start with `train`: six to seven minutes on two CPU cores. It can be stopped with Ctrl-C at any "
                "moment; the same command goes on where it stopped.")
     commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,score}")
 
@@ -43,6 +44,7 @@ def parser():
     draw.add_argument("--n", type=int, default=8, help="pictures a caption (default: %(default)s)")
     draw.add_argument("-o", "--output", metavar="FILE", help="the picture file (default: FOLDER/drawing.png)")
     score = command("score", "draw many captions, read them back, write FOLDER/report.json and print a table")
+    score.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: FOLDER/report.json)")
     score.add_argument("--n", type=int, help="how many captions (default: 1,000 in the small budget)")
     for sub in (draw, score):
         sub.add_argument("--guidance", type=float, default=2.0,
@@ -73,14 +75,18 @@ def run_draw(options):
 
     if options.n < 1:
         raise ValueError(f"--n must be at least 1, got {options.n}")
+    if len(options.captions) > 1 and not any(" " in caption for caption in options.captions):
+        raise ValueError(f'several captions of one word each: did you mean "{" ".join(options.captions)}", in quotes?')
+    path = Path(options.output or Path(options.folder) / ("drawing.png" if options.captions else "gallery.png"))
+    if path.suffix not in (".png", ".jpg", ".pdf", ".svg"):
+        raise ValueError(f"-o {path}: expected the name of a .png, .jpg, .pdf or .svg file")
     parts = text2image.load(options.folder)
     if not options.captions:
-        path, figure = Path(options.output or Path(options.folder) / "gallery.png"), gallery(parts, options)
+        figure = gallery(parts, options)
     else:
         captions = [caption for caption in options.captions for _ in range(options.n)]
         seeds = [options.seed + i for i in range(options.n)] * len(options.captions)
         pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
-        path = Path(options.output or Path(options.folder) / "drawing.png")
         figure = show.grid(pictures, captions, columns=min(options.n, 8))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
@@ -97,19 +103,25 @@ def gallery(parts, options):
     film = list(text2image.denoising(captions[:1], seeds[:1], parts, options.guidance, options.steps))
     film = film[::max(1, len(film) // 10)][:-1] + film[-1:]
     frames = [parts.autoencoder.decode(z)[0] for _, z in film]
-    return show.gallery(pictures, captions, frames, [level for level, _ in film],
-                        "Drawn from sentences by a miniature Stable Diffusion, trained from nothing")
+    new = is_held_out(torch.tensor(GALLERY)).tolist()
+    marked = [caption + " *" * held_out for caption, held_out in zip(captions, new)]
+    return show.gallery(pictures, marked, frames, [level for level, _ in film],
+                        "Drawn from sentences by a miniature Stable Diffusion, trained from nothing\n"
+                        "* a combination of words that it never saw in training")
 
 
 def run_score(options):
     """Measure, write the report, print it."""
     from minidiff import report, text2image
 
+    if options.n is not None and options.n < 20:
+        raise ValueError(f"--n must be at least 20, got {options.n}: fewer captions measure nothing")
     parts = text2image.load(options.folder)
+    os.environ["MINIDIFF_BUDGET"] = report.trained_budget(options.folder)              # the same digits as in training
     train, val = text2image.wardrobes(options.folder, parts.device)
     result = report.score(parts, train, val, options.n, options.seed, options.guidance, options.steps)
     result |= report.about_training(options.folder)
-    path = Path(options.folder) / "report.json"
+    path = Path(options.output or Path(options.folder) / "report.json")
     report.write(result, path)
     print(report.table(result) + f"\nwritten to {path}")
 
@@ -125,7 +137,8 @@ def main(arguments=None):
         print(f"minidiff: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print(f"\nminidiff: {stop or 'stopped'}. Everything is kept; the same command goes on.", file=sys.stderr)
+        kept = " What was trained is kept; the same command goes on." if options.command == "train" else ""
+        print(f"\nminidiff: {str(stop) or 'stopped'}.{kept}", file=sys.stderr)
         return 130
     return 0
 

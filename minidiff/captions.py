@@ -26,6 +26,9 @@ TOKEN = {word: index for index, word in enumerate(VOCABULARY)}
 LENGTH = 10                                                       # L: eight words between start and end
 
 
+FORM = "a [thin|plain|thick] [color] <digit> [leaning left|upright|leaning right]"
+
+
 class CaptionError(ValueError):
     """A caption that cannot be understood; the message says which word, and what was expected."""
 
@@ -63,8 +66,7 @@ def parse(caption):
         found = [i for i, words_of in enumerate(choices) if f" {words_of} " in f" {said} "]
         attributes.append(found[0] if len(found) == 1 else UNSAID)
     if sentence(attributes) != said:
-        raise CaptionError(f"{caption!r} is not of the form 'a [thin|plain|thick] [color] <digit> "
-                           "[leaning left|upright|leaning right]', for example 'a thick red seven leaning left'")
+        raise CaptionError(f"{caption!r} is not of the form {FORM}, for example 'a thick red seven leaning left'")
     return tuple(attributes)
 
 
@@ -79,7 +81,8 @@ def clean(caption):
         if word not in known:
             near = [DIGITS[int(word)]] if word in tuple("0123456789") else difflib.get_close_matches(word, known, 3)
             hint = f"Nearest known: {', '.join(near)}." if near else f"Known words: {', '.join(known)}."
-            raise CaptionError(f"unknown word {word[:40]!r} in the caption {caption[:80]!r}. {hint}")
+            raise CaptionError(f"unknown word {word[:40]!r} in the caption {caption[:80]!r}. {hint} "
+                               f"The form is {FORM}")
     if len(words) > LENGTH - 2:
         raise CaptionError(f"the caption {caption[:80]!r} has {len(words)} words, at most {LENGTH - 2} fit")
     return words
@@ -120,6 +123,10 @@ def is_held_out(attributes):
     >>> is_held_out(torch.tensor([[7, 0, 2, 0], [7, 0, 0, 1]]))
     tensor([False,  True])
     """
+    attributes = torch.as_tensor(attributes)
+    if ((attributes < 0) | (attributes >= torch.tensor(SIZES, device=attributes.device))).any():
+        raise ValueError(f"a combination is digit, color, stroke, lean, counted from 0, each below {SIZES}, "
+                         f"with no word unsaid; got {attributes.tolist()}")
     weights = torch.tensor([1, 1, 1, 3], device=attributes.device)
     return (attributes * weights).sum(-1) % 10 == 0
 

@@ -128,7 +128,7 @@ def wilson(share, n, z=1.96):
         raise ValueError(f"a share of n trials needs n >= 1 and 0 <= share <= 1, got {share} of {n}")
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def frechet_distance(a, b):

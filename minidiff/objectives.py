@@ -4,7 +4,7 @@ import torch
 
 from minidiff.schedule import add_noise
 
-WEIGHTS = {                                                      # of a squared error in eps, to count as one in ...
+WEIGHTS = {                            # times a squared error in eps, this is the squared error in eps, v or x0
     "eps": lambda a: torch.ones_like(a),
     "v": lambda a: 1 / a,                                        # v - v' = (eps - eps') / sqrt(alpha_bar)
     "x0": lambda a: (1 - a) / a,                                 # x0 - x0' = -(eps - eps') sigma / sqrt(alpha_bar)
@@ -16,8 +16,9 @@ def denoising_loss(denoise, x0, t, eps, schedule, cond=None, weight="v"):
     [DDPM eq. 14; weights: Salimans & Ho 2022, section 4]
 
     x0, eps (B, ...), t (B,) levels in 1..S -> (B,).  The weight says in which coordinate the error is
-    measured: "eps" is DDPM's simple loss, "x0" the error of the clean picture, "v" in between and finite
-    in both ends (the default).
+    measured: "eps" is DDPM's simple loss, "x0" counts the error of the clean picture, "v" the sum of both
+    (1 / alpha_bar = 1 + (1 - alpha_bar) / alpha_bar), which for a network that predicts v is the plain squared
+    error of its output (the default).
 
     >>> from minidiff.schedule import Schedule
     >>> half = Schedule(alpha_bar=torch.tensor([1.0, 0.64]))

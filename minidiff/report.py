@@ -37,9 +37,9 @@ def score(parts, train, val, n=None, seed=0, guidance=GUIDANCE, steps=STEPS):
     unseen = every[is_held_out(every)].repeat(max(1, n // 126), 1)
 
     start = time.perf_counter()
-    drawn = draw_all(asked, parts, 0, guidance, steps)
+    drawn = draw_all(asked, parts, 1_000_000 * seed, guidance, steps)
     seconds_a_picture = (time.perf_counter() - start) / n
-    drawn_unseen = draw_all(unseen, parts, n, guidance, steps)
+    drawn_unseen = draw_all(unseen, parts, 1_000_000 * seed + n, guidance, steps)
 
     rows = train.rows_for(asked[:, 0], generator) // 2 * 2       # even rows are one crowd of real digits,
     real = train.dress(rows, asked)
@@ -57,6 +57,11 @@ def score(parts, train, val, n=None, seed=0, guidance=GUIDANCE, steps=STEPS):
         "diversity": spread(drawn, asked) / spread(real, asked),
         "guidance": guidance, "steps": steps, "seed": seed, "seconds_a_picture": seconds_a_picture,
     }
+
+
+def trained_budget(folder):
+    """The budget in which the parts in a folder were trained, which decides the digits they are measured on."""
+    return load_checkpoint(Path(folder) / "unet.safetensors")[1].get("budget") or budget_name()
 
 
 def about_training(folder):
@@ -93,7 +98,7 @@ def table(report):
         lines.append(f"{name:28}" + "".join(f"{100 * report[key][word]:8.1f}" for word in (*WORDS, "joint"))
                      + f"   {100 * low:.1f} to {100 * high:.1f} (n = {n})")
     lines += ["", f"Frechet distance {report['frechet']:.2f} (real against real {report['frechet_floor']:.2f}, "
-              f"n = {report['n']['accuracy']}, judge features)",
+              f"n = {report['n']['accuracy']}; features of this folder's judge: compare only within it)",
               f"diversity {report['diversity']:.2f} of the real digits'",
               f"guidance {report['guidance']:g}, {report['steps']} steps, "
               f"{1000 * report['seconds_a_picture']:.0f} ms a picture"]

@@ -37,6 +37,8 @@ def noise_for(seeds, shape, draw=0):
     >>> bool((noise_for([3, 5], (2, 2))[1] == noise_for([5], (2, 2))[0]).all())
     True
     """
+    if not len(seeds):
+        raise ValueError("no seeds: noise needs at least one picture")
     return torch.stack([torch.randn(shape, generator=generator_for(int(s), draw)) for s in seeds])
 
 

@@ -1,4 +1,12 @@
-"""How much signal is left at each noise level, and the four coordinates in which one prediction can be said."""
+"""How much signal is left at each noise level, and the four coordinates in which one prediction can be said:
+
+    eps    the noise that was added
+    x0     the clean picture
+    v      sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0: almost eps at low noise, almost -x0 at high noise
+    score  the direction in which the density of noisy pictures grows fastest, the gradient of its logarithm
+
+Each follows from any other once xt is known.
+"""
 
 import math
 from dataclasses import dataclass

@@ -43,11 +43,11 @@ def load(folder="runs", device=None):
 
 def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=ddim_step):
     """The latents (B, 4, 4, 4) on the way from noise to picture: yields (level, latents), steps + 1 times."""
+    text, null = parts.clip.text_states(captions), parts.clip.text_states([""])    # (B, L, D), (1, L, D)
     if len(captions) != len(seeds):
         raise ValueError(f"one seed a caption: got {len(captions)} captions and {len(seeds)} seeds")
-    text, null = parts.clip.text_states(list(captions)), parts.clip.text_states([""])     # (B, L, D), (1, L, D)
     denoise = guided(parts.unet, null, guidance)
-    zT = noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)            # (B, 4, 4, 4)
+    zT = noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)     # (B, 4, 4, 4)
     yield from sample(denoise, zT, parts.unet.schedule, steps, step, cond=text, seeds=seeds)
 
 

@@ -15,7 +15,7 @@ import torch
 
 from minidiff.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from minidiff.optimizer import Muon
-from minidiff.runtime import autocast, generator_for, peak_memory_mb
+from minidiff.runtime import autocast, budget_name, generator_for, peak_memory_mb
 
 
 @dataclass
@@ -171,7 +171,7 @@ def _finish(path, recipe, ema, seconds, loss):
         tensors = {f"model.{name}": t for name, t in recipe.model.state_dict().items()}
         save_checkpoint(path, tensors, {"settings": recipe.settings(), "step": recipe.steps,
                                         "seconds": seconds, "loss": loss,
-                                        "peak_memory_mb": peak_memory_mb()})
+                                        "peak_memory_mb": peak_memory_mb(), "budget": budget_name()})
 
 
 def _resume(path, recipe, optimizer, ema):

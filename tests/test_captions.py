@@ -69,6 +69,13 @@ def test_one_combination_in_ten_is_held_out_and_the_rule_is_balanced():
         assert set(torch.bincount(held[:, column], minlength=size).tolist()) == counts
 
 
+@pytest.mark.parametrize("wrong", [(7, -1, 0, 0), [10, 0, 0, 0], torch.tensor([[1, 1, 1, 1], [0, 7, 0, 0]])])
+def test_what_is_no_full_combination_is_neither_held_out_nor_not(wrong):
+    assert is_held_out((7, 0, 0, 1)) and not is_held_out([7, 0, 2, 0])
+    with pytest.raises(ValueError, match="counted from 0"):
+        is_held_out(wrong)
+
+
 def test_every_pair_of_words_still_occurs_in_training():
     every = all_combinations()
     trained = {tuple(row) for row in every[~is_held_out(every)].tolist()}

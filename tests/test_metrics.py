@@ -38,7 +38,7 @@ def test_frechet_distance_is_a_distance():
 def test_wilson_interval_solves_its_equation(right, n):
     """Both ends p satisfy |right/n - p| = z sqrt(p (1 - p) / n)."""
     for p in wilson(right / n, n):
-        assert abs(right / n - p) == pytest.approx(1.96 * math.sqrt(max(0, p * (1 - p)) / n), abs=1e-9)
+        assert 0 <= p <= 1 and abs(right / n - p) == pytest.approx(1.96 * math.sqrt(max(0, p * (1 - p)) / n), abs=1e-9)
     with pytest.raises(ValueError, match="share"):
         wilson(1.2, 10)
 

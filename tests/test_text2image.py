@@ -49,8 +49,10 @@ def test_the_latents_on_the_way_end_in_the_picture(parts):
     assert [level for level, _ in walk] == [1000, 750, 500, 250, 0]
     assert torch.equal(parts.autoencoder.decode(walk[-1][1]).clamp(-1, 1),
                        text2image.draw(["a red seven"], [3], parts, steps=4))
-    with pytest.raises(ValueError, match="one seed a caption"):
-        text2image.draw(["a red seven"], [1, 2], parts)
+    for captions, seeds, hint in ((["a red seven"], [1, 2], "one seed a caption"), ([], [], "no seeds"),
+                                  ("a red seven", [1], "list of captions")):
+        with pytest.raises(ValueError, match=hint):
+            text2image.draw(captions, seeds, parts)
 
 
 def test_training_latents_are_standardized_and_never_held_out(parts, trained):
@@ -120,6 +122,8 @@ def test_real_digits_in_place_of_drawn_ones_score_at_the_floor(trained, parts, m
 
 @pytest.mark.parametrize("words, hint", [
     (["draw", "a thick red sevn"], "seven"), (["draw", "a red seven", "--n", "0"], "--n"),
+    (["draw", "a", "red", "seven"], "in quotes"), (["draw", "a red seven", "-o", "here"], ".png"),
+    (["score", "--n", "3"], "at least 20"),
     (["draw", "a red seven", "--steps", "0"], "steps"), (["draw", "a red seven", "--guidance", "nan"], "finite"),
 ])
 def test_mistakes_are_one_line_and_status_1(trained, capsys, words, hint):

@@ -131,6 +131,17 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_keeps_it(tmp_path):
     assert torch.equal(weights(resumed), weights(straight))
 
 
+def test_ctrl_c_before_the_first_step_says_so(tmp_path, monkeypatch, capsys):
+    from minidiff import __main__
+
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "run_train", interrupted)
+    assert __main__.main(["train", "--folder", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.strip() == "minidiff: stopped. What was trained is kept; the same command goes on."
+
+
 def test_other_settings_are_refused_and_the_file_is_left_alone(tmp_path):
     path = tmp_path / "line.safetensors"
     list(train(line_recipe(), path))
