@@ -41,9 +41,10 @@ def score(parts, train, val, n=None, seed=0, guidance=GUIDANCE, steps=STEPS):
     seconds_a_picture = (time.perf_counter() - start) / n
     drawn_unseen = draw_all(unseen, parts, 1_000_000 * seed + n, guidance, steps)
 
-    rows = train.rows_for(asked[:, 0], generator) // 2 * 2       # even rows are one crowd of real digits,
-    real = train.dress(rows, asked)
-    other = train.dress((rows + 1).clamp(max=len(train.labels) - 1), asked)           # odd rows the other
+    start, pairs = train.start[asked[:, 0]], train.count[asked[:, 0]] // 2
+    pair = ((train.rows_for(asked[:, 0], generator) - start) // 2).minimum(pairs - 1)
+    real = train.dress(start + 2 * pair, asked)                  # the even digits of a class are one crowd,
+    other = train.dress(start + 2 * pair + 1, asked)             # the odd ones the other
     real_val, val_asked = val.sample(n, generator)
     features = [parts.judge.features(p).detach() for p in (drawn, real, other)]
     return {

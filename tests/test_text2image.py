@@ -107,6 +107,16 @@ def test_score_reports_every_number(trained, capsys):
     assert "held-out combinations" in printed and "peak memory" in printed
 
 
+def test_the_two_crowds_of_real_digits_are_of_the_right_class_and_share_no_digit(trained, parts, monkeypatch):
+    train, val = text2image.wardrobes(trained)                   # 45 a class: odd, so that pairs could cross
+    seen, dress = [], train.dress
+    monkeypatch.setattr(train, "dress", lambda rows, asked: seen.append((rows, asked)) or dress(rows, asked))
+    report.score(parts, train, val, n=200, steps=1)
+    (even, asked), (odd, _) = seen
+    assert torch.equal(train.labels[even], asked[:, 0]) and torch.equal(train.labels[odd], asked[:, 0])
+    assert not set(even.tolist()) & set(odd.tolist())
+
+
 def test_real_digits_in_place_of_drawn_ones_score_at_the_floor(trained, parts, monkeypatch):
     """The yardstick itself: if drawing returned real dressed digits, distance and diversity would be the floor's."""
     train, val = text2image.wardrobes(trained)
