@@ -24,11 +24,11 @@ def moments(ink):
     """
     y = torch.arange(ink.shape[-2], dtype=ink.dtype, device=ink.device)
     x = torch.arange(ink.shape[-1], dtype=ink.dtype, device=ink.device)
-    mass = ink.sum((-2, -1)).clamp_min(1e-6)
-    cy, cx = (ink.sum(-1) @ y) / mass, (ink.sum(-2) @ x) / mass
-    dy, dx = y - cy[:, None], x - cx[:, None]
-    u02 = (ink.sum(-1) * dy**2).sum(-1) / mass
-    u11 = torch.einsum("nyx,ny,nx->n", ink, dy, dx) / mass
+    mass, rows, columns = ink.sum((-2, -1)).clamp_min(1e-6), ink.sum(-1), ink.sum(-2)
+    cy, cx = (rows * y).sum(-1) / mass, (columns * x).sum(-1) / mass                  # sums, not matrix products:
+    dy, dx = y - cy[:, None], x - cx[:, None]                                         # those may round differently
+    u02 = (rows * dy**2).sum(-1) / mass                                               # when the machine is busy
+    u11 = ((ink * dx[:, None, :]).sum(-1) * dy).sum(-1) / mass
     return mass, (cy, cx), (u02, u11)
 
 

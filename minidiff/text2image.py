@@ -65,7 +65,7 @@ def wardrobes(folder="runs", device="cpu"):
     some = budget(full=1, small=1, fast=10)                      # the fast budget takes every tenth digit
     train, labels = digits.train[::some], digits.train_labels[::some]
     val, val_labels = digits.val[::some], digits.val_labels[::some]
-    about = {"dressed": hashlib.sha256(train.numpy().tobytes() + SHA256.encode()).hexdigest(), "version": 1}
+    about = {"dressed": hashlib.sha256(train.numpy().tobytes() + SHA256.encode()).hexdigest(), "version": 2}
     path = Path(folder) / "dressed.safetensors"
     try:
         tensors, found = load_checkpoint(path)
