@@ -12,6 +12,7 @@ from minidiff.captions import CaptionError, is_held_out, sentence
 from minidiff.checkpoint import CheckpointError
 from minidiff.data import DataError
 from minidiff.runtime import BUDGETS
+from minidiff.study import write_json
 
 GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
            (9, 0, 1, 0), (6, 1, 2, 0), (1, 3, 2, 2), (7, 4, 1, 1), (2, 5, 0, 0), (0, 2, 2, 2), (8, 6, 0, 0),
@@ -122,7 +123,7 @@ def run_score(options):
     result = report.score(parts, train, val, options.n, options.seed, options.guidance, options.steps)
     result |= report.about_training(options.folder)
     path = Path(options.output or Path(options.folder) / "report.json")
-    report.write(result, path)
+    write_json(result, path)
     print(report.table(result) + f"\nwritten to {path}")
 
 

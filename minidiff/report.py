@@ -1,18 +1,15 @@
 """How good is the whole machine?  Draw what it was asked for, read it back, and write down every number."""
 
-import json
-import os
-import platform
 import time
 from pathlib import Path
 
 import torch
 
-from minidiff import __version__
 from minidiff.captions import WORDS, all_combinations, is_held_out, sentence
 from minidiff.checkpoint import load_checkpoint
 from minidiff.metrics import accuracy, frechet_distance, spread, wilson
 from minidiff.runtime import budget, budget_name, generator_for, peak_memory_mb
+from minidiff.study import about_this_run
 from minidiff.text2image import GUIDANCE, STAGES, STEPS, draw
 
 
@@ -73,19 +70,7 @@ def about_training(folder):
         "seconds": {"dressing": dressed.get("seconds", 0.0)} | {s: about["seconds"] for s, about in abouts.items()},
         "peak_memory_mb": max(peak_memory_mb(), *(about["peak_memory_mb"] for about in abouts.values())),
         "config": {stage: about["settings"] for stage, about in abouts.items()},
-        "budget": budget_name(),
-        "versions": {"minidiff": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "machine": {"device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads()},
-    }
-
-
-def write(report, path):
-    """Write the report as JSON, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.part")
-    draft.write_text(json.dumps(report, indent=1))
-    os.replace(draft, path)
+    } | about_this_run()
 
 
 def table(report):

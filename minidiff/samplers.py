@@ -125,3 +125,19 @@ def sample(denoise, xt, schedule, steps, step=ddim_step, cond=None, seeds=None):
 
         xt = step(denoise, xt, t, s, schedule, cond=cond, noise=noise)
         yield s, xt
+
+
+@torch.no_grad()
+def annealed_langevin(denoise, xt, schedule, levels, steps, generator, size=0.1, cond=None):
+    """Walk along the score with fresh noise, `steps` times at each of the falling `levels`, yielding (level, x)
+    after each.  The step size is size (1 - alpha_bar): long where the noise has made the density smooth.
+    [Song & Ermon 2019, algorithm 1]
+
+    A single level is plain Langevin dynamics.
+    """
+    for level in levels:
+        sigma2 = 1 - schedule.alpha_bar[level].item()
+        for _ in range(steps):
+            xt = langevin_step(denoise, xt, level, schedule, size * sigma2, cond,
+                               lambda: torch.randn(xt.shape, generator=generator, dtype=xt.dtype, device=xt.device))
+        yield level, xt

@@ -6,6 +6,8 @@ import textwrap
 
 import matplotlib.figure
 import torch
+from matplotlib.ticker import LogLocator, NullFormatter
+from PIL import Image
 
 DATA, NOISE, MODEL = "#2b6cb0", "#888888", "#dd7711"             # blue, gray, orange, in the whole book
 WORD_COLORS = {"red": "#d62020", "green": "#1a9a1a", "blue": "#2050d0", "yellow": "#b09000", "cyan": "#0a9a9a",
@@ -16,9 +18,10 @@ class Figure(matplotlib.figure.Figure):
     """A matplotlib figure that a notebook shows as the last line of a cell, whatever backend is in use."""
 
     def _repr_png_(self):
-        file = io.BytesIO()
-        self.savefig(file, format="png", dpi=80)
-        return file.getvalue()
+        drawn, small = io.BytesIO(), io.BytesIO()
+        self.savefig(drawn, format="png", dpi=80)
+        Image.open(drawn).convert("RGB").quantize(128).save(small, "PNG", optimize=True)   # a third of the bytes
+        return small.getvalue()
 
 
 def to_image(picture):
@@ -95,18 +98,103 @@ def curve(values, floor=None, label="loss", floor_label="the least possible", sm
     ax.plot(torch.arange(len(mean)) + len(values) - len(mean), mean, color=MODEL, label=label)
     if floor is not None:
         ax.axhline(floor, color=NOISE, linestyle="--", label=floor_label)
-    ax.set(xlabel="step", ylabel=label, yscale="log")
+    low, high = mean.min().item(), mean.max().item()
+    low = min(low, floor) if floor is not None else low
+    if high > 3 * low:
+        ax.set_yscale("log")
+    else:                                                        # a small way down: look at it closely
+        ax.set_ylim(low - 0.3 * (high - low), high + 0.1 * (high - low))
+    ax.set(xlabel="step", ylabel=label)
     ax.legend(frameon=False)
     return figure
 
 
-def points(clouds, titles, limit=2.5, size=2.2):
-    """Point clouds (N, 2) side by side on the same plane."""
-    figure = Figure(figsize=(size * len(clouds), size * 1.15), layout="constrained")
-    for ax, cloud, title in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds, titles):
-        bare(ax).scatter(*cloud.T, s=2, alpha=0.5, linewidths=0, color=DATA)
-        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+def _planes(count, titles, limit, size, columns=None):
+    """Empty planes in rows, each with its title -> figure, axes."""
+    columns = columns or count
+    rows, lines = -(-count // columns), max((title.count("\n") + bool(title) for title in titles), default=0)
+    figure = Figure(figsize=(size * columns, rows * (size + 0.18 * lines)), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for ax, title in zip(axes, titles):
+        bare(ax).set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
         ax.set_title(title, fontsize=9)
+    return figure, axes
+
+
+def points(clouds, titles, colors=None, limit=2.5, size=2.2, columns=None):
+    """Point clouds (N, 2) side by side on the same plane; blue is data, gray noise, orange what a model made."""
+    figure, axes = _planes(len(clouds), list(titles), limit, size, columns)
+    for ax, cloud, color in zip(axes, clouds, colors or [DATA] * len(clouds)):
+        ax.scatter(*cloud.T, s=2, alpha=0.5, linewidths=0, color=color)
+    return figure
+
+
+def pictures_at(pictures, places, height, limit=3.0, size=6, width=0.42):
+    """Gray pictures (B, 1, H, W) as small stamps at their places (B, 2) on a landscape (n * n,); a picture whose
+    place is taken is left out."""
+    figure, (ax,) = _planes(1, [""], limit, size)
+    _landscape(ax, height, limit)
+    taken = places[:0]
+    for picture, place in zip(pictures, places):
+        if bool((place.abs() > limit - width / 2).any()) or bool(((taken - place).abs().amax(1) < 0.8 * width).any()):
+            continue
+        taken = torch.cat([taken, place[None]])
+        ink = ((picture[0] + 1) / 2).clamp(0, 1).numpy()
+        x, y = place.tolist()
+        ax.imshow(0 * ink, alpha=ink, cmap="gray", extent=[x - width / 2, x + width / 2, y - width / 2, y + width / 2])
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+    return figure
+
+
+def plane(limit=2.5, n=100):
+    """A square net of points (n * n, 2) over the plane, on which a density or a field is computed to be drawn."""
+    return torch.cartesian_prod(torch.linspace(-limit, limit, n), torch.linspace(-limit, limit, n))
+
+
+def _landscape(ax, height, limit):
+    n = round(len(height) ** 0.5)
+    ax.imshow(height.view(n, n).T, origin="lower", extent=[-limit, limit] * 2, cmap="Blues",
+              interpolation="bilinear", vmin=0, vmax=1.4 * height.max())
+
+
+def landscapes(heights, titles, arrows=None, trails=None, limit=2.5, size=2.4):
+    """Functions on the plane as landscapes, darker where higher; each (n * n,), computed on `plane(limit, n)`.
+
+    arrows: as many fields (m * m, 2), computed on `plane(limit, m)`; all are drawn with one length of arrow, since
+    the direction is what they show.  trails: as many sets of ways (T, B, 2), drawn from dot (start) to end.
+    """
+    figure, axes = _planes(len(heights), list(titles), limit, size)
+    for i, (ax, height) in enumerate(zip(axes, heights)):
+        _landscape(ax, height, limit)
+        if arrows is not None:
+            m = round(len(arrows[i]) ** 0.5)
+            arrow = arrows[i] / arrows[i].norm(dim=1, keepdim=True).clamp_min(1e-9)
+            ax.quiver(*plane(limit, m).T, *arrow.T, color=MODEL, angles="xy", scale=1.25 * m, width=0.006)
+        if trails is not None:
+            ax.plot(*trails[i].permute(2, 0, 1), color=MODEL, alpha=0.6, linewidth=0.7)
+            ax.scatter(*trails[i][0].T, s=6, color=NOISE, zorder=3)
+    return figure
+
+
+def lines(x, curves, xlabel, ylabel, log="", dashed=(), marks=None, size=(6, 3)):
+    """Named curves over x: a dict of name -> (N,); `log` names the logarithmic axes ("x", "y", "xy")."""
+    figure = Figure(figsize=size, layout="constrained")
+    ax = figure.subplots()
+    colors = iter([MODEL, DATA, "#7a3db8", "#1a9a1a", "#c02050"])
+    for name, y in curves.items():
+        known = name in dashed
+        ax.plot(x, y, label=name, color=NOISE if known else next(colors), linestyle="--" if known else "-",
+                marker=None if known else marks)
+    for name in log:                                             # plain numbers on logarithmic axes
+        getattr(ax, f"set_{name}scale")("log")
+        axis = getattr(ax, f"{name}axis")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    if marks:
+        ax.set_xticks(x)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -1,71 +1,16 @@
-"""Diffusion on a plane: pictures of two pixels are points, and the best possible denoiser is known exactly."""
+"""Diffusion on a plane, learned: a small network that removes noise from points, and how far it is from perfect."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from minidiff.blocks import time_embedding
-from minidiff.objectives import denoising_loss
+from minidiff.clouds import exact_denoiser
+from minidiff.objectives import WEIGHTS, denoising_loss
 from minidiff.runtime import budget, generator_for, seed_all
-from minidiff.schedule import Schedule, to_eps
+from minidiff.schedule import Schedule, add_noise, to_eps
 from minidiff.train import Recipe
-
-
-def two_moons(n, generator):
-    """Two interleaved half circles, (n, 2)."""
-    angle = math.pi * torch.rand(n, generator=generator)
-    upper = torch.arange(n) % 2 == 0
-    x = torch.where(upper, angle.cos(), 1 - angle.cos())
-    y = torch.where(upper, angle.sin(), 0.5 - angle.sin())
-    return torch.stack([x, y], 1) + 0.05 * torch.randn(n, 2, generator=generator)
-
-
-def ring(n, generator, modes=8):
-    """Eight small Gaussians on a circle, (n, 2)."""
-    angle = 2 * math.pi * torch.randint(modes, (n,), generator=generator) / modes
-    return torch.stack([angle.cos(), angle.sin()], 1) + 0.05 * torch.randn(n, 2, generator=generator)
-
-
-CLOUDS = {"two moons": two_moons, "ring": ring}
-
-
-def cloud(name, n, seed=0):
-    """n points (n, 2) of a named cloud, with mean 0 and standard deviation 1 along each axis."""
-    if name not in CLOUDS:
-        raise ValueError(f"no cloud is called {name!r}; there are: {', '.join(CLOUDS)}")
-    reference = CLOUDS[name](20_000, generator_for(20, 26))      # one yardstick for every n and seed
-    return (CLOUDS[name](n, generator_for(seed, n)) - reference.mean(0)) / reference.std(0)
-
-
-def finite_denoiser(points, schedule):
-    """The best possible denoiser of a finite data set: x0 is the mean of the points, weighted by a softmax.
-
-    x0(xt) = sum_i softmax_i(-|xt - sqrt(a) x_i|^2 / (2 (1 - a))) x_i,  a = alpha_bar[t] [Bayes' rule; EDM app. B.3]
-
-    points (N, ...) -> a denoiser.
-    """
-    flat = points.flatten(1)
-
-    def denoise(xt, t, cond=None):
-        a = schedule.at(t, like=xt).flatten(1)                   # (B, 1)
-        distance = (xt.flatten(1)[:, None] - a[:, :, None].sqrt() * flat).square().sum(-1)    # (B, N)
-        x0 = (-distance / (2 * (1 - a)).clamp_min(1e-12)).softmax(1) @ flat
-        return to_eps(x0.view_as(xt), xt, t.clamp_min(1), schedule, "x0")
-
-    return denoise
-
-
-def gaussian_denoiser(mean, std, schedule):
-    """The best possible denoiser of one Gaussian N(mean, std^2) per number:
-    eps(xt) = sqrt(1 - a) (xt - sqrt(a) mean) / (a std^2 + 1 - a)."""
-
-    def denoise(xt, t, cond=None):
-        a = schedule.at(t, like=xt)
-        return (1 - a).sqrt() * (xt - a.sqrt() * mean) / (a * std**2 + 1 - a)
-
-    return denoise
 
 
 @dataclass(frozen=True)
@@ -73,6 +18,7 @@ class PointConfig:
     width: int = 128
     depth: int = 3
     levels: int = 1000
+    told_time: bool = True                                       # False: a network that must guess the noise level
 
 
 class PointDenoiser(nn.Module):
@@ -86,14 +32,15 @@ class PointDenoiser(nn.Module):
         self.last = nn.Linear(config.width, 2)
 
     def forward(self, xt, t, cond=None):
-        x = self.first(torch.cat([xt, time_embedding(t, self.config.width)], 1))
+        time = time_embedding(t if self.config.told_time else torch.zeros_like(t), self.config.width)
+        x = self.first(torch.cat([xt, time], 1))
         for layer in self.hidden:
             x = x + layer(nn.functional.silu(x))
         v = self.last(nn.functional.silu(x)).float()
         return to_eps(v, xt, t, self.schedule, "v")
 
 
-def recipe(points, seed=0, config=PointConfig(), steps=None, batch=512, lr=1e-2):
+def recipe(points, seed=0, config=PointConfig(), steps=None, batch=1024, lr=1e-2):
     """Train a PointDenoiser on points (N, 2)."""
     seed_all(seed)
     model = PointDenoiser(config)
@@ -106,3 +53,22 @@ def recipe(points, seed=0, config=PointConfig(), steps=None, batch=512, lr=1e-2)
 
     return Recipe("toy", model, config, loss_of, steps or budget(full=4_000, small=2_000, fast=50),
                   batch, lr, seed, ema=0.99)
+
+
+@torch.no_grad()
+def floor_and_excess(denoise, mixture, schedule, levels, n=4_000, seed=0, weight="v"):
+    """At each of some levels: the least denoising loss that anything can have, and what `denoise` has above it.
+
+    |eps' - eps|^2 = |best - eps|^2 + |eps' - best|^2 on average, because the best denoiser is the mean of all eps
+    that lead to xt: the first term is the floor, the second the excess.  Returns two tensors (len(levels),).
+    """
+    generator, exact, floor, excess = generator_for(seed), exact_denoiser(mixture, schedule), [], []
+    for level in levels:
+        t = torch.full((n,), int(level))
+        x0 = mixture.sample(n, generator)
+        eps = torch.randn(x0.shape, generator=generator)
+        xt = add_noise(x0, t, eps, schedule)
+        best, times = exact(xt, t), WEIGHTS[weight](schedule.alpha_bar[int(level)])
+        floor.append(times * (best - eps).square().mean())
+        excess.append(times * (denoise(xt, t) - best).square().mean())
+    return torch.stack(floor), torch.stack(excess)

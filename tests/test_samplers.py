@@ -4,14 +4,18 @@ import pytest
 import torch
 
 from minidiff import samplers
+from minidiff.clouds import Mixture, exact_denoiser
 from minidiff.objectives import denoising_loss, drop_condition
 from minidiff.runtime import generator_for, noise_for
 from minidiff.samplers import ddim_step, ddpm_step, guided, heun_step, langevin_step, sample
 from minidiff.schedule import Schedule, from_eps
-from minidiff.toy import finite_denoiser, gaussian_denoiser
 
 COSINE = Schedule.cosine(1000)
 STEPS = [ddim_step, ddpm_step, heun_step]
+
+
+def gaussian(mean, std, schedule):
+    return exact_denoiser(Mixture(torch.tensor([[mean]]), std), schedule)
 
 
 def last(walk):
@@ -24,7 +28,7 @@ def last(walk):
 @pytest.mark.parametrize("steps", [1, 5, 23])
 def test_a_one_point_world_ends_in_its_point(step, steps):
     point, noise = torch.tensor([[0.3, -1.7, 0.5]]).double(), noise_for(range(7), (3,)).double()
-    end = last(sample(finite_denoiser(point, COSINE), noise, COSINE, steps, step, seeds=range(7)))
+    end = last(sample(exact_denoiser(Mixture(point), COSINE), noise, COSINE, steps, step, seeds=range(7)))
     torch.testing.assert_close(end, point.expand(7, 3), atol=1e-8, rtol=1e-8)
 
 
@@ -37,7 +41,7 @@ def test_a_gaussian_world_ends_with_its_mean_and_spread(step):
     def quick_step(denoise, xt, t, s, schedule, cond, noise):
         return step(denoise, xt, t, s, schedule, cond, lambda: torch.randn(xt.shape, generator=fresh))
 
-    end = last(sample(gaussian_denoiser(mean, std, COSINE), noise, COSINE, 200, quick_step))
+    end = last(sample(gaussian(mean, std, COSINE), noise, COSINE, 200, quick_step))
     assert end.mean().item() == pytest.approx(mean, abs=0.01)
     assert end.std().item() == pytest.approx(std, abs=0.01)
 
@@ -54,7 +58,7 @@ def test_order_of_convergence_on_the_exact_gaussian(step, order, slack):
     errors = []
     for steps in (40, 80, 160, 320):
         schedule = Schedule(COSINE.alpha_bar.double())
-        end = last(sample(gaussian_denoiser(0.7, 0.5, schedule), x, schedule, steps, step))
+        end = last(sample(gaussian(0.7, 0.5, schedule), x, schedule, steps, step))
         errors.append((end - exact_flow(x, 0.7, 0.5)).abs().max().log2())
     slopes = -torch.stack(errors).diff()
     assert slopes.mean().item() == pytest.approx(order, abs=slack), slopes
@@ -66,7 +70,7 @@ def test_ddpm_is_the_exact_posterior():
     a_t, a_s = COSINE.alpha_bar[t].item(), COSINE.alpha_bar[s].item()
     xt = torch.full((100_000, 1), -0.4)
     fresh = generator_for(3)
-    xs = ddpm_step(finite_denoiser(torch.tensor([[x0]]), COSINE), xt, t, s, COSINE,
+    xs = ddpm_step(exact_denoiser(Mixture(torch.tensor([[x0]])), COSINE), xt, t, s, COSINE,
                    noise=lambda: torch.randn(xt.shape, generator=fresh))
     prior_mean, prior_var = a_s**0.5 * x0, 1 - a_s               # xs given x0
     slope, noise_var = (a_t / a_s) ** 0.5, 1 - a_t / a_s         # xt given xs
@@ -78,7 +82,7 @@ def test_ddpm_is_the_exact_posterior():
 
 def test_ddpm_and_ddim_with_eta_1_are_the_same_step():
     xt, z = noise_for([1, 2, 3], (5,)).double(), noise_for([1, 2, 3], (5,), draw=1).double()
-    denoise = gaussian_denoiser(0.2, 0.4, COSINE)
+    denoise = gaussian(0.2, 0.4, COSINE)
     one = ddpm_step(denoise, xt, 800, 600, COSINE, noise=lambda: z)
     two = ddim_step(denoise, xt, 800, 600, COSINE, noise=lambda: z, eta=1.0)
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
@@ -90,7 +94,7 @@ def test_no_noise_is_added_at_the_last_step():
     def explode():
         raise AssertionError("noise at the last step")
 
-    ddpm_step(finite_denoiser(point, COSINE), torch.ones(3, 2), 40, 0, COSINE, noise=explode)
+    ddpm_step(exact_denoiser(Mixture(point), COSINE), torch.ones(3, 2), 40, 0, COSINE, noise=explode)
 
 
 def test_langevin_keeps_a_gaussian_at_its_level():
@@ -98,7 +102,7 @@ def test_langevin_keeps_a_gaussian_at_its_level():
     a = COSINE.alpha_bar[t]
     x = torch.zeros(n, 1)                                        # start wrong, with no spread at all
     for _ in range(300):
-        x = langevin_step(gaussian_denoiser(0.5, 0.3, COSINE), x, t, COSINE, 0.05,
+        x = langevin_step(gaussian(0.5, 0.3, COSINE), x, t, COSINE, 0.05,
                           noise=lambda: torch.randn(x.shape, generator=fresh))
     assert x.mean().item() == pytest.approx((a.sqrt() * 0.5).item(), abs=0.02)
     assert x.var().item() == pytest.approx((a * 0.09 + 1 - a).item(), rel=0.05)
@@ -121,7 +125,7 @@ def test_guidance_is_unconditional_at_0_conditional_at_1_and_linear_beyond():
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_picture_does_not_depend_on_its_batch(step):
-    denoise = finite_denoiser(noise_for(range(11), (2, 3)), COSINE)
+    denoise = exact_denoiser(Mixture(noise_for(range(11), (2, 3))), COSINE)
 
     def run(seeds):
         return last(sample(denoise, noise_for(seeds, (2, 3)), COSINE, 9, step, seeds=seeds))
@@ -130,13 +134,13 @@ def test_a_picture_does_not_depend_on_its_batch(step):
 
 
 def test_the_walk_stops_at_each_level_and_bad_requests_are_refused():
-    walk = list(sample(gaussian_denoiser(0, 1, COSINE), torch.zeros(1, 2), COSINE, 4))
+    walk = list(sample(gaussian(0, 1, COSINE), torch.zeros(1, 2), COSINE, 4))
     assert [level for level, _ in walk] == [1000, 750, 500, 250, 0]
     for steps in (0, 1001):
         with pytest.raises(ValueError, match="steps"):
             next(sample(toward, torch.zeros(1, 2), COSINE, steps))
     with pytest.raises(ValueError, match="seeds"):
-        last(sample(gaussian_denoiser(0, 1, COSINE), torch.zeros(1, 2), COSINE, 4, samplers.ddpm_step))
+        last(sample(gaussian(0, 1, COSINE), torch.zeros(1, 2), COSINE, 4, samplers.ddpm_step))
 
 
 def test_the_loss_in_three_coordinates():
@@ -160,7 +164,7 @@ def test_the_loss_in_three_coordinates():
 def test_the_perfect_denoiser_of_one_point_has_no_loss():
     point = torch.tensor([[0.5, -0.25]])
     t, eps = torch.tensor([1, 500, 999]), torch.randn(3, 2)
-    loss = denoising_loss(finite_denoiser(point, COSINE), point.expand(3, 2), t, eps, COSINE, weight="eps")
+    loss = denoising_loss(exact_denoiser(Mixture(point), COSINE), point.expand(3, 2), t, eps, COSINE, weight="eps")
     assert loss.max() < 1e-6
 
 

@@ -1,0 +1,54 @@
+"""Each study runs in the fast budget, and what is committed beside it is a run of the small one."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minidiff import study
+from minidiff.clouds import CLOUDS
+
+FOLDER = Path(__file__).parent.parent / "notebooks" / "studies"
+STUDIES = sorted(FOLDER.glob("*.py"))
+
+
+def shape(thing):
+    """The structure of nested results: names and types, without the numbers."""
+    if isinstance(thing, dict):
+        return {name: shape(part) for name, part in thing.items()}
+    return [shape(thing[0])] if isinstance(thing, list) else type(thing).__name__
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_study_runs_and_gives_what_was_committed(path, tmp_path):
+    out = tmp_path / "out.json"
+    done = subprocess.run([sys.executable, path, out], capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    fresh, kept = json.loads(out.read_text()), study.load(path.stem, FOLDER)
+    assert fresh["budget"] == "fast" and kept["budget"] != "fast"
+    assert shape(fresh["results"]) == shape(kept["results"])
+    assert kept["command"].endswith(path.name) and set(kept["versions"]) == {"minidiff", "torch", "python"}
+
+
+def test_the_fast_budget_never_overwrites_real_numbers(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["study.py"])
+    with pytest.raises(ValueError, match="fast budget"):
+        study.keep(str(FOLDER / "toy_gan.py"), {}, {})
+
+
+def test_a_missing_study_says_how_it_is_made(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python notebooks/studies/toy_none.py"):
+        study.load("toy_none", tmp_path)
+
+
+def test_the_kept_toys_are_as_near_to_their_clouds_as_the_chapter_says():
+    results = study.load("toy_wasserstein", FOLDER)["results"]
+    assert set(results) == set(CLOUDS)
+    for name, row in results.items():
+        for run in row["runs"]:
+            assert math.fsum(run["w2"]) <= 1.15 * math.fsum(row["real"]), name
+            assert run["excess"] <= 0.02 * run["floor"] and run["seconds"] <= 20, name
