@@ -2,11 +2,12 @@
 
 import inspect
 import io
+import math
 import textwrap
 
 import matplotlib.figure
 import torch
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 
 DATA, NOISE, MODEL = "#2b6cb0", "#888888", "#dd7711"             # blue, gray, orange, in the whole book
@@ -98,8 +99,7 @@ def curve(values, floor=None, label="loss", floor_label="the least possible", sm
     ax.plot(torch.arange(len(mean)) + len(values) - len(mean), mean, color=MODEL, label=label)
     if floor is not None:
         ax.axhline(floor, color=NOISE, linestyle="--", label=floor_label)
-    low, high = mean.min().item(), mean.max().item()
-    low = min(low, floor) if floor is not None else low
+    low, high = min(mean.min().item(), math.inf if floor is None else floor), mean.max().item()
     if high > 3 * low:
         ax.set_yscale("log")
     else:                                                        # a small way down: look at it closely
@@ -111,10 +111,9 @@ def curve(values, floor=None, label="loss", floor_label="the least possible", sm
 
 def _planes(count, titles, limit, size, columns=None):
     """Empty planes in rows, each with its title -> figure, axes."""
-    columns = columns or count
-    rows, lines = -(-count // columns), max((title.count("\n") + bool(title) for title in titles), default=0)
-    figure = Figure(figsize=(size * columns, rows * (size + 0.18 * lines)), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    rows, lines = -(-count // (columns or count)), max((title.count("\n") + bool(title) for title in titles), default=0)
+    figure = Figure(figsize=(size * (columns or count), rows * (size + 0.18 * lines)), layout="constrained")
+    axes = figure.subplots(rows, columns or count, squeeze=False).flatten()
     for ax, title in zip(axes, titles):
         bare(ax).set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
         ax.set_title(title, fontsize=9)
@@ -152,8 +151,8 @@ def plane(limit=2.5, n=100):
 
 
 def _landscape(ax, height, limit):
-    n = round(len(height) ** 0.5)
-    ax.imshow(height.view(n, n).T, origin="lower", extent=[-limit, limit] * 2, cmap="Blues",
+    side = round(len(height) ** 0.5)
+    ax.imshow(height.view(side, side).T, origin="lower", extent=[-limit, limit] * 2, cmap="Blues",
               interpolation="bilinear", vmin=0, vmax=1.4 * height.max())
 
 
@@ -182,18 +181,16 @@ def lines(x, curves, xlabel, ylabel, log="", dashed=(), marks=None, size=(6, 3))
     ax = figure.subplots()
     colors = iter([MODEL, DATA, "#7a3db8", "#1a9a1a", "#c02050"])
     for name, y in curves.items():
-        known = name in dashed
-        ax.plot(x, y, label=name, color=NOISE if known else next(colors), linestyle="--" if known else "-",
-                marker=None if known else marks)
-    for name in log:                                             # plain numbers on logarithmic axes
-        getattr(ax, f"set_{name}scale")("log")
-        axis = getattr(ax, f"{name}axis")
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-    if marks:
-        ax.set_xticks(x)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+        style = dict(color=NOISE, linestyle="--") if name in dashed else dict(color=next(colors), marker=marks)
+        ax.plot(x, y, label=name, **style)
+    ax.set(xlabel=xlabel, ylabel=ylabel, **{f"{name}scale": "log" for name in log})
+    if marks:                                                    # measured at a few places: name these
+        ax.set_xticks(x, [f"{place:g}" for place in x])
+        ax.xaxis.set_minor_locator(NullLocator())
+    if "y" in log and ax.get_ylim()[1] < 50 * ax.get_ylim()[0]:  # less than two decades: more than powers of ten
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(NullLocator())
     ax.legend(frameon=False, fontsize=8)
     return figure
 

@@ -16,7 +16,7 @@ COSINE = Schedule.cosine(1000)
 
 @pytest.fixture(scope="module")
 def trained_ring():
-    toy = recipe(cloud("ring", 20_000), steps=1_000)
+    toy = recipe(cloud("ring", 20_000), steps=1_500)
     for _ in train(toy):
         pass
     return toy.model

@@ -31,7 +31,7 @@ def run(name, seed, real):
     model = recipe.model
     noise = torch.randn(N * PAIRS, 2, generator=generator_for(seed, 7))
     walk = [x for _, x in sample(model, noise, model.schedule, STEPS, heun_step)]
-    levels = range(20, 1001, 20)
+    levels = range(20, 1001, budget(20, 20, 140))
     floor, excess = toy.floor_and_excess(model, clouds.named_mixture(name), model.schedule, levels)
     return {"seconds": seconds, "w2": distances(walk[-1].chunk(PAIRS), real).tolist(),
             "floor": floor.mean().item(), "excess": excess.mean().item()}, walk
