@@ -156,3 +156,31 @@ def caption_index(said):
     """Where attributes (..., 4), UNSAID included, stand in `every_caption()` -> (...)."""
     digit, color, stroke, lean = (said + 1).unbind(-1)
     return ((digit * 8 + color) * 4 + stroke) * 4 + lean
+
+
+def caption_shares(p):
+    """How often each of `every_caption()` is said, if each attribute is left out with probability p and else is any
+    of its words alike: the grammar as a probability, (1408,) that sum to 1."""
+    shares = torch.ones(1408, dtype=torch.float64)
+    for column, size in zip(every_caption().T, SIZES):
+        shares[column == UNSAID] *= p
+        shares[column != UNSAID] *= (1 - p) / size
+    return shares
+
+
+def next_word_entropy(p):
+    """What nobody can know: the uncertainty of the word after each place, given all words before it, in nats.
+
+    H_i = -sum over captions of share log(mass of the first i + 2 tokens / mass of the first i + 1)   [chain rule]
+
+    -> (L - 1,), one for each word that is to be predicted, zero once the caption is over; their sum is the entropy
+    of a caption, the least loss that any model of the captions can have.
+    """
+    ids, shares = tokenize([sentence(row) for row in every_caption()]), caption_shares(p)
+
+    def mass(length):
+        """For each caption: how often a caption begins with its first tokens."""
+        _, group = ids[:, :length].unique(dim=0, return_inverse=True)
+        return torch.zeros(len(ids), dtype=torch.float64).index_add(0, group, shares)[group]
+
+    return torch.stack([-(shares * (mass(i + 2) / mass(i + 1)).log()).sum() for i in range(LENGTH - 1)])

@@ -7,10 +7,11 @@ import textwrap
 
 import matplotlib.figure
 import torch
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator
 from PIL import Image
 
 DATA, NOISE, MODEL = "#2b6cb0", "#888888", "#dd7711"             # blue, gray, orange, in the whole book
+CURVES = (MODEL, DATA, "#7a3db8", "#1a9a1a", "#c02050")
 WORD_COLORS = {"red": "#d62020", "green": "#1a9a1a", "blue": "#2050d0", "yellow": "#b09000", "cyan": "#0a9a9a",
                "magenta": "#c020b0", "white": "#555555"}
 
@@ -112,7 +113,7 @@ def curve(values, floor=None, label="loss", floor_label="the least possible", sm
 def _planes(count, titles, limit, size, columns=None):
     """Empty planes in rows, each with its title -> figure, axes."""
     rows, lines = -(-count // (columns or count)), max((title.count("\n") + bool(title) for title in titles), default=0)
-    figure = Figure(figsize=(size * (columns or count), rows * (size + 0.18 * lines)), layout="constrained")
+    figure = Figure(figsize=(size * (columns or count), rows * (size + 0.27 * lines)), layout="constrained")
     axes = figure.subplots(rows, columns or count, squeeze=False).flatten()
     for ax, title in zip(axes, titles):
         bare(ax).set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
@@ -131,15 +132,13 @@ def points(clouds, titles, colors=None, limit=2.5, size=2.2, columns=None):
 def pictures_at(pictures, places, height, limit=3.0, size=6, width=0.42):
     """Gray pictures (B, 1, H, W) as small stamps at their places (B, 2) on a landscape (n * n,); a picture whose
     place is taken is left out."""
-    figure, (ax,) = _planes(1, [""], limit, size)
+    (figure, (ax,)), taken = _planes(1, [""], limit, size), places[:0]
     _landscape(ax, height, limit)
-    taken = places[:0]
     for picture, place in zip(pictures, places):
         if bool((place.abs() > limit - width / 2).any()) or bool(((taken - place).abs().amax(1) < 0.8 * width).any()):
             continue
         taken = torch.cat([taken, place[None]])
-        ink = ((picture[0] + 1) / 2).clamp(0, 1).numpy()
-        x, y = place.tolist()
+        ink, (x, y) = ((picture[0] + 1) / 2).clamp(0, 1).numpy(), place.tolist()
         ax.imshow(0 * ink, alpha=ink, cmap="gray", extent=[x - width / 2, x + width / 2, y - width / 2, y + width / 2])
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
     return figure
@@ -159,38 +158,39 @@ def _landscape(ax, height, limit):
 def landscapes(heights, titles, arrows=None, trails=None, limit=2.5, size=2.4):
     """Functions on the plane as landscapes, darker where higher; each (n * n,), computed on `plane(limit, n)`.
 
-    arrows: as many fields (m * m, 2), computed on `plane(limit, m)`; all are drawn with one length of arrow, since
-    the direction is what they show.  trails: as many sets of ways (T, B, 2), drawn from dot (start) to end.
+    arrows: as many fields (m * m, 2), computed on `plane(limit, m)`, drawn with one length, unless they nearly vanish:
+    the direction is what they show.  trails: as many sets of ways (T, B, 2), from the gray dot to the orange one.
     """
     figure, axes = _planes(len(heights), list(titles), limit, size)
     for i, (ax, height) in enumerate(zip(axes, heights)):
         _landscape(ax, height, limit)
         if arrows is not None:
             m = round(len(arrows[i]) ** 0.5)
-            arrow = arrows[i] / arrows[i].norm(dim=1, keepdim=True).clamp_min(1e-9)
+            length = arrows[i].norm(dim=1, keepdim=True)
+            arrow = arrows[i] / length.clamp_min(0.1 * length.median())
             ax.quiver(*plane(limit, m).T, *arrow.T, color=MODEL, angles="xy", scale=1.25 * m, width=0.006)
         if trails is not None:
             ax.plot(*trails[i].permute(2, 0, 1), color=MODEL, alpha=0.6, linewidth=0.7)
-            ax.scatter(*trails[i][0].T, s=6, color=NOISE, zorder=3)
+            for end, color in ((0, NOISE), (-1, MODEL)):
+                ax.scatter(*trails[i][end].T, s=22, color=color, edgecolors="white", linewidths=0.7, zorder=3)
     return figure
 
 
-def lines(x, curves, xlabel, ylabel, log="", dashed=(), marks=None, size=(6, 3)):
+def lines(x, curves, xlabel, ylabel, log="", dashed=(), marks=None, size=(6, 3), colors=CURVES):
     """Named curves over x: a dict of name -> (N,); `log` names the logarithmic axes ("x", "y", "xy")."""
-    figure = Figure(figsize=size, layout="constrained")
+    figure, colors = Figure(figsize=size, layout="constrained"), iter(colors)
     ax = figure.subplots()
-    colors = iter([MODEL, DATA, "#7a3db8", "#1a9a1a", "#c02050"])
     for name, y in curves.items():
         style = dict(color=NOISE, linestyle="--") if name in dashed else dict(color=next(colors), marker=marks)
         ax.plot(x, y, label=name, **style)
     ax.set(xlabel=xlabel, ylabel=ylabel, **{f"{name}scale": "log" for name in log})
     if marks:                                                    # measured at a few places: name these
         ax.set_xticks(x, [f"{place:g}" for place in x])
-        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticks([], minor=True)
     if "y" in log and ax.get_ylim()[1] < 50 * ax.get_ylim()[0]:  # less than two decades: more than powers of ten
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_locator(NullLocator())
+        ax.set_yticks([], minor=True)
     ax.legend(frameon=False, fontsize=8)
     return figure
 

@@ -1,13 +1,26 @@
-"""Transformer blocks, and the text encoder made of them."""
+"""Transformer blocks, and what is made of them: the text encoder, and a tiny GPT that continues captions."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from minidiff.attention import Attention
 from minidiff.blocks import zero_init
-from minidiff.captions import END, LENGTH, PAD, VOCABULARY
+from minidiff.captions import (
+    END,
+    LENGTH,
+    PAD,
+    VOCABULARY,
+    caption_shares,
+    detokenize,
+    every_caption,
+    sentence,
+    tokenize,
+)
+from minidiff.runtime import budget, seed_all
+from minidiff.train import Recipe
 
 
 class Block(nn.Module):
@@ -69,3 +82,82 @@ def end_state(states, ids):
     """The state of the <end> token, the summary of a caption: states (B, L, D), ids (B, L) -> (B, D)."""
     where = (ids == END).int().argmax(1)
     return states[torch.arange(len(ids), device=ids.device), where]
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    width: int = 64
+    heads: int = 4
+    depth: int = 2
+    causal: bool = True                                          # False: it may look ahead, and cheats
+
+
+class TinyGPT(nn.Module):
+    """Guess the next word: ids (B, L) -> logits (B, L, V), where place i has seen the tokens 0..i and none after.
+    [Radford et al. 2018, eq. 1 and 2]
+    """
+
+    def __init__(self, config=GPTConfig()):
+        super().__init__()
+        self.config = config
+        self.token = nn.Embedding(len(VOCABULARY), config.width)
+        self.position = nn.Parameter(0.02 * torch.randn(LENGTH, config.width))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        self.norm, self.out = nn.LayerNorm(config.width), nn.Linear(config.width, len(VOCABULARY))
+
+    def states(self, ids):
+        """What it knows after each word: ids (B, L) -> (B, L, D)."""
+        length = ids.shape[1]
+        past = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
+        x = self.token(ids) + self.position[:length]
+        for block in self.blocks:
+            x = block(x, mask=past if self.config.causal else None)
+        return self.norm(x)
+
+    def forward(self, ids):
+        return self.out(self.states(ids)).float()
+
+
+def next_word_loss(model, ids):
+    """The surprise at each next word, -log p(ids[i + 1] | ids[0..i]) in nats: ids (B, L) -> (B, L - 1), zero where
+    the caption is over.  Its sum over a caption, on average, is at least the sum of `captions.next_word_entropy`."""
+    logits = model(ids[:, :-1])
+    return F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], ignore_index=PAD, reduction="none")
+
+
+def next_word_shares(logits, temperature=1.0, top_k=None):
+    """Logits (..., V) -> probabilities: softmax(logits / temperature), of the top_k likeliest words alone if given.
+
+    Temperature 1 is what was learned, below 1 it plays safe, above 1 it dares; it must be above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"the temperature must be above 0, got {temperature}; for always the likeliest word: top_k=1")
+    if top_k is not None:
+        least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    return (logits / temperature).softmax(-1)
+
+
+@torch.no_grad()
+def continue_caption(model, beginning, n, generator, temperature=1.0, top_k=None):
+    """Say n captions that begin like this: "a thick red" -> n strings, word after word until <end>."""
+    ids = tokenize([beginning])
+    ids = ids[:, :int((ids == END).int().argmax())].repeat(n, 1)                       # <start> and the words
+    while ids.shape[1] < LENGTH:
+        chosen = torch.multinomial(next_word_shares(model(ids)[:, -1], temperature, top_k), 1, generator=generator)
+        over = (ids == END).any(1, keepdim=True)
+        ids = torch.cat([ids, chosen.masked_fill(over, PAD)], 1)
+    return detokenize(ids)
+
+
+def gpt_recipe(p=0.3, seed=0, config=GPTConfig(), steps=None, batch=256, lr=3e-3):
+    """Train a TinyGPT on captions of the grammar, in which each attribute is left out with probability p."""
+    seed_all(seed)
+    ids, shares = tokenize([sentence(row) for row in every_caption()]), caption_shares(p)
+
+    def loss_of(model, generator):
+        rows = torch.multinomial(shares, batch, replacement=True, generator=generator)
+        return next_word_loss(model, ids[rows]).sum(1).mean()    # nats a caption
+
+    return Recipe("gpt", TinyGPT(config), config, loss_of, steps or budget(full=2_000, small=1_000, fast=30),
+                  batch, lr, seed, ema=0.99)

@@ -6,8 +6,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from minidiff.attention import Attention, attend, attention_weights
-from minidiff.captions import PAD, tokenize
-from minidiff.transformer import Block, TextConfig, TextEncoder, end_state
+from minidiff.captions import LENGTH, PAD, detokenize, every_caption, next_word_entropy, parse, sentence, tokenize
+from minidiff.runtime import generator_for
+from minidiff.train import train
+from minidiff.transformer import (
+    Block,
+    GPTConfig,
+    TextConfig,
+    TextEncoder,
+    TinyGPT,
+    continue_caption,
+    end_state,
+    gpt_recipe,
+    next_word_loss,
+    next_word_shares,
+)
 
 torch.manual_seed(0)
 Q, K, V = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 11, 7), torch.randn(2, 3, 11, 13)
@@ -100,3 +113,80 @@ def test_text_states_know_the_order_of_words():
     encoder = wake(TextEncoder(TextConfig(width=12, heads=3, depth=1)))
     one, other = encoder(tokenize(["a red seven", "a seven red"]))
     assert (one[4] - other[4]).abs().max() > 1e-3                # the states of <end>
+
+
+SMALL_GPT = GPTConfig(width=15, heads=3, depth=2)
+
+
+def test_gpt_is_torchs_transformer_with_a_causal_mask():
+    ours, ids = wake(TinyGPT(SMALL_GPT)), tokenize(["a thick red seven", "a two leaning left"])
+    layer = nn.TransformerEncoderLayer(15, 3, 60, dropout=0, activation="gelu", batch_first=True, norm_first=True)
+    theirs = nn.TransformerEncoder(layer, 2, norm=ours.norm, enable_nested_tensor=False).train()
+    for block, copy in zip(ours.blocks, theirs.layers):
+        copy.self_attn = multihead(block.attention, 15, 15)
+        copy.norm1, copy.norm2, copy.linear1, copy.linear2 = block.norm1, block.norm3, block.mlp[0], block.mlp[2]
+    mask = nn.Transformer.generate_square_subsequent_mask(LENGTH)
+    expected = ours.out(theirs(ours.token(ids) + ours.position, mask=mask))
+    torch.testing.assert_close(ours(ids), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("j", range(1, LENGTH))
+def test_no_word_can_be_seen_before_it_is_said(j):
+    model, ids = wake(TinyGPT(SMALL_GPT)), tokenize(["a thick red seven leaning left"])
+    changed = ids.clone()
+    changed[0, j] = 9
+    before, after = model(ids), model(changed)
+    torch.testing.assert_close(before[:, :j], after[:, :j], atol=0, rtol=0)
+    assert (before[:, j] - after[:, j]).abs().max() > 1e-4
+    cheat = wake(TinyGPT(GPTConfig(15, 3, 2, causal=False)))
+    assert (cheat(ids)[:, 0] - cheat(changed)[:, 0]).abs().max() > 1e-6
+
+
+def test_next_word_loss_is_the_surprise_at_each_word():
+    model, ids = wake(TinyGPT(SMALL_GPT)), tokenize(["a red seven", "a thick blue two leaning left"])
+    shares, loss = model(ids).softmax(-1), next_word_loss(model, ids)
+    for b, row in enumerate(ids.tolist()):
+        for i in range(LENGTH - 1):
+            expected = 0.0 if row[i + 1] == PAD else -shares[b, i, row[i + 1]].log().item()
+            assert loss[b, i].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_temperature_and_top_k():
+    logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])
+    torch.testing.assert_close(next_word_shares(logits), logits.softmax(-1))
+    torch.testing.assert_close(next_word_shares(logits, 0.5), (2 * logits).softmax(-1))
+    torch.testing.assert_close(next_word_shares(logits, top_k=2)[0, [1, 2]], logits[0, [1, 2]].softmax(-1))
+    assert next_word_shares(logits, top_k=1).tolist() == [[0, 1, 0, 0]]
+    with pytest.raises(ValueError, match="above 0"):
+        next_word_shares(logits, 0)
+
+
+@pytest.fixture(scope="module")
+def trained_gpt():
+    recipe = gpt_recipe(p=0.3, steps=500)
+    for _ in train(recipe):
+        pass
+    return recipe.model
+
+
+def test_a_trained_gpt_is_near_the_entropy_of_the_grammar_which_none_can_beat(trained_gpt):
+    """Over all 1,408 captions with their exact shares: no luck of a sample is in this number."""
+    from minidiff.captions import caption_shares
+    ids = tokenize([sentence(row) for row in every_caption()])
+    with torch.no_grad():
+        loss = (caption_shares(0.3) @ next_word_loss(trained_gpt, ids).double()).sum().item()
+    floor = next_word_entropy(0.3).sum().item()
+    assert floor < loss < 1.02 * floor
+
+
+def test_a_trained_gpt_says_captions_that_parse_and_keeps_the_beginning(trained_gpt):
+    said = continue_caption(trained_gpt, "a thick red", 300, generator_for(0))
+    assert all(caption.startswith("a thick red ") for caption in said) and len(set(said)) > 20
+    good = 0
+    for caption in said:
+        try:
+            good += parse(caption)[1:3] == (0, 2)
+        except ValueError:
+            pass
+    assert good >= 0.97 * len(said)
+    assert detokenize(tokenize(said)) == said

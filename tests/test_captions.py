@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -98,3 +99,29 @@ def test_truth_of_captions_agrees_with_a_loop():
     for i, j in itertools.product(range(13), range(17)):
         truth = all(s in (a, UNSAID) for s, a in zip(said[j].tolist(), pictures[i].tolist(), strict=True))
         assert bool(table[i, j]) == truth
+
+
+def test_the_grammar_as_a_probability():
+    shares = captions.caption_shares(0.3)
+    assert shares.sum().item() == pytest.approx(1, abs=1e-12)
+    rows = all_combinations()[torch.randint(630, (200_000,), generator=torch.Generator().manual_seed(0))]
+    said = caption_index(drop_words(rows, 0.3, torch.Generator().manual_seed(1)))
+    counted = torch.bincount(said, minlength=1408) / len(rows)
+    assert (counted - shares).abs().max() < 5 * (shares.max() / len(rows)).sqrt()      # the luck of the draws
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_the_uncertainty_of_the_words_adds_up_to_the_entropy_of_the_grammar(p):
+    """A second formula: the four attributes are independent, so their entropies add."""
+    expected = sum(-p * math.log(p) - (1 - p) * math.log((1 - p) / size) for size in SIZES)
+    words = captions.next_word_entropy(p)
+    assert words.sum().item() == pytest.approx(expected, abs=1e-9)
+    assert words[0].abs().item() < 1e-12                         # every caption begins with "a"
+    assert words[1].item() == pytest.approx(second_word(p), abs=1e-9) and bool((words >= -1e-12).all())
+
+
+def second_word(p):
+    """By hand: after "a" comes a stroke, or a color if no stroke is said, or a digit if neither, or "digit"."""
+    stroke, color, digit = (1 - p), p * (1 - p), p * p * (1 - p)
+    shares = [stroke / 3] * 3 + [color / 7] * 7 + [digit / 10] * 10 + [p**3]
+    return -sum(share * math.log(share) for share in shares)
