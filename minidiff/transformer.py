@@ -150,7 +150,7 @@ def continue_caption(model, beginning, n, generator, temperature=1.0, top_k=None
     return detokenize(ids)
 
 
-def gpt_recipe(p=0.3, seed=0, config=GPTConfig(), steps=None, batch=256, lr=3e-3):
+def gpt_recipe(p=0.3, seed=0, config=GPTConfig(), steps=None, batch=256, lr=6e-3):
     """Train a TinyGPT on captions of the grammar, in which each attribute is left out with probability p."""
     seed_all(seed)
     ids, shares = tokenize([sentence(row) for row in every_caption()]), caption_shares(p)
@@ -159,5 +159,5 @@ def gpt_recipe(p=0.3, seed=0, config=GPTConfig(), steps=None, batch=256, lr=3e-3
         rows = torch.multinomial(shares, batch, replacement=True, generator=generator)
         return next_word_loss(model, ids[rows]).sum(1).mean()    # nats a caption
 
-    return Recipe("gpt", TinyGPT(config), config, loss_of, steps or budget(full=2_000, small=1_000, fast=30),
+    return Recipe("gpt", TinyGPT(config), config, loss_of, steps or budget(full=2_000, small=600, fast=30),
                   batch, lr, seed, ema=0.99)

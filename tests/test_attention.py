@@ -163,7 +163,7 @@ def test_temperature_and_top_k():
 
 @pytest.fixture(scope="module")
 def trained_gpt():
-    recipe = gpt_recipe(p=0.3, steps=500)
+    recipe = gpt_recipe(p=0.3, steps=300)
     for _ in train(recipe):
         pass
     return recipe.model
