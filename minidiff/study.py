@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 
@@ -23,11 +24,13 @@ def about_this_run():
 
 
 def write_json(content, path):
-    """Write JSON, whole or not at all."""
+    """Write JSON, whole or not at all; a list of numbers takes one line."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.part")
-    draft.write_text(json.dumps(content, indent=1))
+    text = json.dumps(content, indent=1)
+    text = re.sub(r"\[[-\d.eE+,\s]+\]", lambda numbers: " ".join(numbers.group().split()), text)
+    draft.write_text(text + "\n")
     os.replace(draft, path)
 
 

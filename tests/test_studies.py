@@ -52,3 +52,11 @@ def test_the_kept_toys_are_as_near_to_their_clouds_as_the_chapter_says():
         for run in row["runs"]:
             assert math.fsum(run["w2"]) <= 1.15 * math.fsum(row["real"]), name
             assert run["excess"] <= 0.02 * run["floor"] and run["seconds"] <= 20, name
+
+
+def test_written_json_reads_back_the_same_with_a_line_for_a_list_of_numbers(tmp_path):
+    content = {"runs": [{"w2": [0.5, -1e-07, 3], "name": "a [1, 2] b"}, {"w2": []}], "none": None}
+    study.write_json(content, tmp_path / "deep" / "it.json")
+    text = (tmp_path / "deep" / "it.json").read_text()
+    assert json.loads(text) == content and "[ 0.5, -1e-07, 3 ]" in text
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["it.json"]

@@ -78,8 +78,8 @@ def measure(drawn, name, pairs=PAIRS):
 
 
 def some(points):
-    """A few points to look at, in as few digits as a figure needs."""
-    return [[round(x, 2), round(y, 2)] for x, y in points[:400].tolist()]
+    """A few points to look at, all x and all y, in as few digits as a figure needs."""
+    return [[round(number, 2) for number in row] for row in points[:400].T.tolist()]
 
 
 def draw_gan(generator, seed, pairs=PAIRS):
