@@ -135,9 +135,11 @@ def annealed_langevin(denoise, xt, schedule, levels, steps, generator, size=0.1,
 
     A single level is plain Langevin dynamics.
     """
+    def noise():
+        return torch.randn(xt.shape, generator=generator, dtype=xt.dtype, device=xt.device)
+
     for level in levels:
         sigma2 = 1 - schedule.alpha_bar[level].item()
         for _ in range(steps):
-            xt = langevin_step(denoise, xt, level, schedule, size * sigma2, cond,
-                               lambda: torch.randn(xt.shape, generator=generator, dtype=xt.dtype, device=xt.device))
+            xt = langevin_step(denoise, xt, level, schedule, size * sigma2, cond, noise)
         yield level, xt
