@@ -13,7 +13,7 @@ LAYERS = {
     3: ["toy", "transformer", "autoencoder"],
     4: ["clip", "unet"],
     5: ["metrics"],
-    6: ["text2image"],
+    6: ["text2image", "vit"],
     7: ["report"],
     8: ["__main__"],
 }

@@ -1,0 +1,73 @@
+"""Patches against a strided convolution, and the vision transformer against torch's own layers."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from minidiff.metrics import Judge
+from minidiff.runtime import generator_for
+from minidiff.train import train
+from minidiff.vit import ViT, ViTConfig, recipe, to_patches
+
+TINY = ViTConfig(size=10, patch=5, channels=3, width=14, heads=2, depth=2, classes=11)
+
+
+@pytest.fixture
+def vit():
+    torch.manual_seed(0)
+    model = ViT(TINY)
+    with torch.no_grad():
+        for p in model.parameters():                             # wake the layers that start at zero
+            p.add_(0.2 * torch.randn(p.shape))
+    return model
+
+
+def test_patches_times_a_matrix_are_a_convolution_that_jumps():
+    pictures, kernel = torch.randn(2, 3, 15, 10), torch.randn(7, 3, 5, 5)
+    ours = to_patches(pictures, 5) @ kernel.flatten(1).T         # (B, P, 7)
+    reference = F.conv2d(pictures, kernel, stride=5).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="multiples of 4"):
+        to_patches(pictures, 4)
+
+
+def test_vit_is_torchs_encoder_on_patches(vit):
+    pictures = torch.randn(3, 3, 10, 10, generator=generator_for(0))
+    x = torch.cat([vit.token.expand(3, -1, -1), vit.patch(to_patches(pictures, 5))], 1) + vit.position
+    for block in vit.blocks:
+        layer = nn.TransformerEncoderLayer(14, 2, 56, dropout=0, activation="gelu", batch_first=True, norm_first=True)
+        a = block.attention
+        with torch.no_grad():
+            layer.self_attn.in_proj_weight.copy_(torch.cat([a.q.weight, a.k.weight, a.v.weight]))
+            layer.self_attn.in_proj_bias.zero_()
+        layer.self_attn.out_proj = a.out
+        layer.norm1, layer.norm2, layer.linear1, layer.linear2 = block.norm1, block.norm3, block.mlp[0], block.mlp[2]
+        x = layer.train()(x)
+    torch.testing.assert_close(vit(pictures), vit.out(vit.norm(x[:, 0])), atol=1e-5, rtol=1e-5)
+
+
+def test_without_places_a_picture_is_a_bag_of_patches(vit):
+    """Swapping two patches changes nothing once the positions are gone, and something while they are there."""
+    pictures = torch.randn(3, 3, 10, 10, generator=generator_for(1))
+    swapped = torch.cat([pictures[..., 5:], pictures[..., :5]], -1)
+    assert (vit(pictures) - vit(swapped)).abs().max() > 1e-3
+    with torch.no_grad():
+        vit.position.zero_()
+    torch.testing.assert_close(vit(pictures), vit(swapped), atol=1e-5, rtol=1e-5)
+
+
+def test_attention_maps_are_shares_of_one_look(vit):
+    maps = vit.attention_maps(torch.randn(3, 3, 10, 10))
+    assert maps.shape == (2, 3, 2, 4) and bool((maps > 0).all()) and bool((maps.sum(-1) < 1).all())
+
+
+@pytest.mark.parametrize("make, least", [(ViT, 0.5), (Judge, 0.9)])
+def test_a_short_training_already_reads_digits(digits, make, least):
+    torch.manual_seed(0)
+    job = recipe(make(), digits.train, digits.train_labels, steps=100)
+    for _ in train(job):
+        pass
+    with torch.no_grad():
+        right = job.model(digits.val).argmax(1) == digits.val_labels
+    assert right.float().mean() > least
