@@ -168,18 +168,32 @@ def caption_shares(p):
     return shares
 
 
-def next_word_entropy(p):
-    """What nobody can know: the uncertainty of the word after each place, given all words before it, in nats.
+def grammar(p):
+    """The language of captions: every text as token ids (1408, L), and how often each is said (1408,)."""
+    return tokenize([sentence(row) for row in every_caption()]), caption_shares(p)
 
-    H_i = -sum over captions of share log(mass of the first i + 2 tokens / mass of the first i + 1)   [chain rule]
 
-    -> (L - 1,), one for each word that is to be predicted, zero once the caption is over; their sum is the entropy
-    of a caption, the least loss that any model of the captions can have.
+def said_twice(p):
+    """A language that needs memory: a caption without lean, said twice -> ids (352, L), shares (352,).
+
+    >>> detokenize(said_twice(0.3)[0][-1:])
+    ['a thick white nine a thick white nine']
     """
-    ids, shares = tokenize([sentence(row) for row in every_caption()]), caption_shares(p)
+    rows, shares = every_caption(), caption_shares(p)
+    short = rows[:, 3] == UNSAID
+    return tokenize([f"{sentence(row)} {sentence(row)}" for row in rows[short]]), shares[short] / shares[short].sum()
 
+
+def next_word_entropy(ids, shares):
+    """What nobody can know of a language: the uncertainty of each word, given all words before it, in nats.
+
+    H_i = -sum over texts of share log(mass of the first i + 2 tokens / mass of the first i + 1)   [chain rule]
+
+    ids (N, L), shares (N,) -> (L - 1,), one for each word that is to be predicted, zero once the text is over; their
+    sum is the entropy of a text, the least loss that any model of the language can have.
+    """
     def mass(length):
-        """For each caption: how often a caption begins with its first tokens."""
+        """For each text: how often a text begins with its first tokens."""
         _, group = ids[:, :length].unique(dim=0, return_inverse=True)
         return torch.zeros(len(ids), dtype=torch.float64).index_add(0, group, shares)[group]
 

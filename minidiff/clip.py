@@ -7,7 +7,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from minidiff.blocks import Down, ResBlock, norm
-from minidiff.captions import caption_index, drop_words, every_caption, is_true_of, sentence, tokenize
+from minidiff.captions import (
+    SIZES,
+    UNSAID,
+    WORDS,
+    caption_index,
+    drop_words,
+    every_caption,
+    is_true_of,
+    sentence,
+    tokenize,
+)
 from minidiff.checkpoint import load_weights
 from minidiff.runtime import budget, seed_all
 from minidiff.train import Recipe
@@ -90,6 +100,19 @@ def contrastive_loss(logits, positive):
     return (one_way(logits, positive) + one_way(logits.T, positive.T)) / 2
 
 
+def sigmoid_loss(logits, positive, bias):
+    """Each pair alone: does this caption belong to this picture, yes or no?  [Zhai et al. 2023 (SigLIP), eq. 1]
+
+    loss = -mean over rows of sum over columns of log sigmoid(z (logits + bias)), z = +1 where positive, else -1.
+    logits (B, M), positive (B, M) bool, bias a number: no pair fits by default, so it begins far below zero.
+
+    >>> sigmoid_loss(torch.zeros(3, 3), torch.eye(3, dtype=torch.bool), 0.0).item()   # 3 ln 2
+    2.079441547393799
+    """
+    sign = torch.where(positive, 1.0, -1.0)
+    return -F.logsigmoid(sign * (logits + bias)).sum(1).mean()
+
+
 def shift(pictures, pixels, generator):
     """Move each picture by up to `pixels` in both directions: an augmentation that keeps every caption true."""
     size, device = pictures.shape[-1], pictures.device
@@ -132,3 +155,31 @@ def load(path):
 def zero_shot(model, pictures, captions):
     """Which of the captions fits each picture best: pictures (B, 3, 32, 32), M captions -> indices (B,)."""
     return (model.embed_pictures(pictures) @ model.embed_captions(captions).T).argmax(1)
+
+
+def prompts():
+    """A caption for each word that says nothing else: {"digit": ["a zero", ...], "color": ["a red digit", ...], ...}"""
+    said = {name: torch.full((size, 4), UNSAID) for name, size in zip(WORDS, SIZES)}
+    for column, rows in enumerate(said.values()):
+        rows[:, column] = torch.arange(len(rows))
+    return {name: [sentence(row) for row in rows] for name, rows in said.items()}
+
+
+@torch.no_grad()
+def read(model, pictures):
+    """What CLIP sees: attributes (B, 4), the best prompt of each kind, like `Judge.read` without a single label."""
+    seen = model.embed_pictures(pictures)
+    return torch.stack([(seen @ model.embed_captions(words).T).argmax(1) for words in prompts().values()], 1)
+
+
+def recall_at(k, similarity, true):
+    """Share of queries (rows) with a true match among the k most similar: similarity, true bool (B, M).
+
+    >>> similarity = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+    >>> recall_at(1, similarity, torch.tensor([[True, False, True], [False, True, False]]))
+    0.5
+    """
+    if not bool(true.any(1).all()):
+        raise ValueError("a query without any true match cannot be answered: leave it out")
+    best = similarity.topk(min(k, similarity.shape[1]), dim=1).indices
+    return true.gather(1, best).any(1).float().mean().item()

@@ -13,10 +13,7 @@ from minidiff.captions import (
     LENGTH,
     PAD,
     VOCABULARY,
-    caption_shares,
     detokenize,
-    every_caption,
-    sentence,
     tokenize,
 )
 from minidiff.runtime import budget, seed_all
@@ -150,14 +147,13 @@ def continue_caption(model, beginning, n, generator, temperature=1.0, top_k=None
     return detokenize(ids)
 
 
-def gpt_recipe(p=0.3, seed=0, config=GPTConfig(), steps=None, batch=256, lr=6e-3):
-    """Train a TinyGPT on captions of the grammar, in which each attribute is left out with probability p."""
+def gpt_recipe(ids, shares, seed=0, config=GPTConfig(), steps=None, batch=256, lr=6e-3):
+    """Train a TinyGPT on a language: all its texts (N, L), and how often each is said (N,), as from `grammar(p)`."""
     seed_all(seed)
-    ids, shares = tokenize([sentence(row) for row in every_caption()]), caption_shares(p)
 
     def loss_of(model, generator):
         rows = torch.multinomial(shares, batch, replacement=True, generator=generator)
-        return next_word_loss(model, ids[rows]).sum(1).mean()    # nats a caption
+        return next_word_loss(model, ids[rows]).sum(1).mean()    # nats a text
 
     return Recipe("gpt", TinyGPT(config), config, loss_of, steps or budget(full=2_000, small=600, fast=30),
                   batch, lr, seed, ema=0.99)

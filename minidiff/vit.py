@@ -27,8 +27,8 @@ def to_patches(pictures, size):
 
 @dataclass(frozen=True)
 class ViTConfig:
-    size: int = 32                                               # of the picture
-    patch: int = 8
+    size: int = 28                                               # of the picture, without its empty rim
+    patch: int = 7
     channels: int = 1
     width: int = 80
     heads: int = 4

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from minidiff.attention import Attention, attend, attention_weights
-from minidiff.captions import LENGTH, PAD, detokenize, every_caption, next_word_entropy, parse, sentence, tokenize
+from minidiff.captions import LENGTH, PAD, detokenize, grammar, next_word_entropy, parse, tokenize
 from minidiff.runtime import generator_for
 from minidiff.train import train
 from minidiff.transformer import (
@@ -163,7 +163,7 @@ def test_temperature_and_top_k():
 
 @pytest.fixture(scope="module")
 def trained_gpt():
-    recipe = gpt_recipe(p=0.3, steps=300)
+    recipe = gpt_recipe(*grammar(0.3), steps=300)
     for _ in train(recipe):
         pass
     return recipe.model
@@ -171,11 +171,10 @@ def trained_gpt():
 
 def test_a_trained_gpt_is_near_the_entropy_of_the_grammar_which_none_can_beat(trained_gpt):
     """Over all 1,408 captions with their exact shares: no luck of a sample is in this number."""
-    from minidiff.captions import caption_shares
-    ids = tokenize([sentence(row) for row in every_caption()])
+    ids, shares = grammar(0.3)
     with torch.no_grad():
-        loss = (caption_shares(0.3) @ next_word_loss(trained_gpt, ids).double()).sum().item()
-    floor = next_word_entropy(0.3).sum().item()
+        loss = (shares @ next_word_loss(trained_gpt, ids).double()).sum().item()
+    floor = next_word_entropy(ids, shares).sum().item()
     assert floor < loss < 1.02 * floor
 
 

@@ -114,10 +114,22 @@ def test_the_grammar_as_a_probability():
 def test_the_uncertainty_of_the_words_adds_up_to_the_entropy_of_the_grammar(p):
     """A second formula: the four attributes are independent, so their entropies add."""
     expected = sum(-p * math.log(p) - (1 - p) * math.log((1 - p) / size) for size in SIZES)
-    words = captions.next_word_entropy(p)
+    words = captions.next_word_entropy(*captions.grammar(p))
     assert words.sum().item() == pytest.approx(expected, abs=1e-9)
     assert words[0].abs().item() < 1e-12                         # every caption begins with "a"
     assert words[1].item() == pytest.approx(second_word(p), abs=1e-9) and bool((words >= -1e-12).all())
+
+
+def test_what_is_said_twice_costs_as_much_as_once():
+    """The second saying holds no news, so all uncertainty is in the first: that of three independent attributes."""
+    p = 0.3
+    ids, shares = captions.said_twice(p)
+    assert shares.sum().item() == pytest.approx(1, abs=1e-12) and len(ids.unique(dim=0)) == len(ids) == 352
+    halves = [text.split() for text in captions.detokenize(ids)]
+    assert all(words[:len(words) // 2] == words[len(words) // 2:] for words in halves)
+    expected = sum(-p * math.log(p) - (1 - p) * math.log((1 - p) / size) for size in SIZES[:3])
+    words = captions.next_word_entropy(ids, shares)
+    assert words.sum().item() == pytest.approx(expected, abs=1e-9) and words[4:].abs().max() < 1e-12
 
 
 def second_word(p):

@@ -62,12 +62,13 @@ def test_attention_maps_are_shares_of_one_look(vit):
     assert maps.shape == (2, 3, 2, 4) and bool((maps > 0).all()) and bool((maps.sum(-1) < 1).all())
 
 
-@pytest.mark.parametrize("make, least", [(ViT, 0.5), (Judge, 0.9)])
-def test_a_short_training_already_reads_digits(digits, make, least):
+@pytest.mark.parametrize("make, cut, least", [(ViT, 2, 0.5), (Judge, 0, 0.9)])
+def test_a_short_training_already_reads_digits(digits, make, cut, least):
     torch.manual_seed(0)
-    job = recipe(make(), digits.train, digits.train_labels, steps=100)
+    inside = (..., slice(cut, 32 - cut), slice(cut, 32 - cut))   # the transformer does without the empty rim
+    job = recipe(make(), digits.train[inside], digits.train_labels, steps=100)
     for _ in train(job):
         pass
     with torch.no_grad():
-        right = job.model(digits.val).argmax(1) == digits.val_labels
+        right = job.model(digits.val[inside]).argmax(1) == digits.val_labels
     assert right.float().mean() > least

@@ -1,0 +1,59 @@
+"""CLIP's losses against torch's and against loops; its readings and its search against what is known."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from minidiff.captions import UNSAID, parse
+from minidiff.clip import Clip, ClipConfig, prompts, read, recall_at, sigmoid_loss, zero_shot
+from minidiff.transformer import TextConfig
+
+TINY = ClipConfig(widths=(16, 16, 16), text=TextConfig(12, 3, 1), embed_width=7)
+
+
+def test_sigmoid_loss_is_torchs_cross_entropy_of_each_pair():
+    logits, positive = torch.randn(5, 7, dtype=torch.float64), torch.rand(5, 7) < 0.4
+    expected = F.binary_cross_entropy_with_logits(logits - 3, positive.double(), reduction="sum") / 5
+    assert sigmoid_loss(logits, positive, -3.0).item() == pytest.approx(expected.item())
+
+
+def test_sigmoid_loss_by_hand():
+    """One pair right with logit 2, three wrong with -2, bias 0: four times -log sigmoid(2), in two rows."""
+    logits = torch.tensor([[2.0, -2.0], [-2.0, -2.0]])
+    expected = 4 * math.log(1 + math.exp(-2)) / 2
+    positive = torch.tensor([[True, False], [False, False]])
+    assert sigmoid_loss(logits, positive, 0.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_prompts_say_one_word_each():
+    said = prompts()
+    assert [len(words) for words in said.values()] == [10, 7, 3, 3]
+    for column, words in enumerate(said.values()):
+        for i, prompt in enumerate(words):
+            expected = [UNSAID] * 4
+            expected[column] = i
+            assert list(parse(prompt)) == expected
+
+
+def test_reading_is_zero_shot_for_each_word():
+    torch.manual_seed(0)
+    model, pictures = Clip(TINY).eval(), torch.rand(5, 3, 32, 32) * 2 - 1
+    seen = read(model, pictures)
+    assert seen.shape == (5, 4)
+    torch.testing.assert_close(seen[:, 1], zero_shot(model, pictures, prompts()["color"]))
+
+
+def test_recall_against_plain_loops():
+    similarity, true = torch.randn(11, 7), torch.rand(11, 7) < 0.3
+    true[:, 0] = True
+    for k in (1, 3, 7):
+        hits = 0
+        for row, right in zip(similarity.tolist(), true.tolist(), strict=True):
+            best = sorted(range(7), key=lambda j: -row[j])[:k]
+            hits += any(right[j] for j in best)
+        assert recall_at(k, similarity, true) == pytest.approx(hits / 11)
+    assert recall_at(100, similarity, true) == 1
+    with pytest.raises(ValueError, match="without any true match"):
+        recall_at(1, similarity, torch.zeros(11, 7, dtype=torch.bool))
