@@ -45,7 +45,8 @@ def tables(matrices, rows=None, columns=None, titles=None, signed=False, numbers
             for i, row in enumerate(matrix.tolist()):
                 for j, value in enumerate(row):
                     ax.text(j, i, f"{value:.2g}" if signed else f"{value:.2f}".removeprefix("0"), ha="center",
-                            va="center", fontsize=7, color="white" if abs(value) > 0.6 * top else "#222222")
+                            va="center", fontsize=7,
+                            color="white" if (abs(value) if signed else value) > 0.6 * top else "#222222")
     return figure
 
 
@@ -70,14 +71,18 @@ def over_pictures(pictures, looks, titles, size=1.1):
 
 
 def scatter(groups, titles, size=3.6):
-    """Groups of points in one plane, planes side by side: a list of dicts name -> ((N, 2), color, marker)."""
+    """Groups of points in one plane, planes side by side: a list of dicts name -> ((N, 2), color, marker); a star
+    marks a single place, and its name stands beside it."""
     figure = Figure(figsize=(size * len(groups), size + 0.6), layout="constrained")
     for ax, group, title in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, titles):
         for name, (points, color, marker) in group.items():
-            ax.scatter(*points.T, s=9 if marker == "." else 45, color=color, marker=marker, linewidths=0.4, alpha=0.9,
-                       edgecolors="#333333" if marker != "." else "none", label=name)
+            place, size_of = marker == "*", {"*": 90, ".": 9}.get(marker, 14)
+            ax.scatter(*points.T, s=size_of, color=color, marker=marker, linewidths=0, label=None if place else name)
+            if place:
+                ax.annotate(name, points[0].tolist(), xytext=(5, 3), textcoords="offset points", fontsize=7)
         bare(ax).set_title(title, fontsize=9)
-        ax.legend(fontsize=7, frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 0), handletextpad=0.1)
+        ax.legend(fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 0), handletextpad=0.1,
+                  markerscale=1.5)
     return figure
 
 

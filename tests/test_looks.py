@@ -42,3 +42,12 @@ def test_looks_over_pictures_cover_most_where_most_is_looked_at():
     assert len(picture.images) == 1 and look.get_title() == "head"
     alpha = torch.as_tensor(look.images[1].get_alpha())
     torch.testing.assert_close(alpha, 0.85 * maps[0, 0] / 0.4)
+
+
+def test_scatter_draws_each_group_at_its_places():
+    points = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    figure = looks.scatter([{"one": (points, "red", "."), "two": (points[:1], "blue", "*")}], ["both"])
+    one, two = figure.axes[0].collections
+    torch.testing.assert_close(torch.as_tensor(one.get_offsets().data), points.double())
+    assert len(two.get_offsets()) == 1 and [t.get_text() for t in figure.axes[0].get_legend().texts] == ["one"]
+    assert [(t.get_text(), tuple(t.xy)) for t in figure.axes[0].texts] == [("two", (0.0, 1.0))]   # named at its place

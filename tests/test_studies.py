@@ -60,3 +60,27 @@ def test_written_json_reads_back_the_same_with_a_line_for_a_list_of_numbers(tmp_
     text = (tmp_path / "deep" / "it.json").read_text()
     assert json.loads(text) == content and "[ 0.5, -1e-07, 3 ]" in text
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["it.json"]
+
+
+def test_the_kept_readers_are_as_good_as_the_chapter_says():
+    results = study.load("vit_cnn", FOLDER)["results"]
+    for name, least in (("ViT, patches of 7 x 7", 0.95), ("CNN", 0.98)):
+        assert all(run["accuracy"] >= least and run["seconds"] <= 60 for run in results[name]["runs"])
+
+
+def test_the_kept_gpts_are_honest_at_the_floor_and_cheat_below_it():
+    kept = study.load("gpt_mistakes", FOLDER)
+    floor, honest = kept["config"]["floor"], ("right", "root forgotten", "no positions")
+    for name, runs in kept["results"].items():
+        for run in runs:
+            if name in honest:
+                assert floor < run["loss"] < 1.01 * floor and run["leak"] == 0 and run["valid"] >= 0.995
+            else:
+                assert run["loss"] < 0.01 * floor and run["leak"] > 1 and run["different"] < 0.1
+
+
+def test_the_kept_clips_read_as_well_as_the_chapter_says():
+    least = {"digit": 0.98, "color": 0.995, "stroke": 0.95, "lean": 0.95}
+    for run in study.load("clip_losses", FOLDER)["results"]["several right, all steps"]:
+        assert all(run["seen"][name] >= share for name, share in least.items()) and run["seconds"] <= 120
+        assert run["held_out"]["joint"] >= run["seen"]["joint"] - 0.02
