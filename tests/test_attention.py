@@ -109,6 +109,19 @@ def test_text_states_do_not_depend_on_padding_and_are_zero_there():
     torch.testing.assert_close(end_state(states, ids), torch.stack([states[0, 4], states[1, 7]]))
 
 
+def test_text_encoder_is_torchs_encoder_with_a_padding_mask():
+    ours = wake(TextEncoder(TextConfig(width=15, heads=3, depth=2)))
+    ids = tokenize(["a red seven", "a thick two upright"])
+    layer = nn.TransformerEncoderLayer(15, 3, 60, dropout=0, activation="gelu", batch_first=True, norm_first=True)
+    theirs = nn.TransformerEncoder(layer, 2, norm=ours.norm, enable_nested_tensor=False).train()
+    for block, copy in zip(ours.blocks, theirs.layers):
+        copy.self_attn = multihead(block.attention, 15, 15)
+        copy.norm1, copy.norm2, copy.linear1, copy.linear2 = block.norm1, block.norm3, block.mlp[0], block.mlp[2]
+    expected = theirs(ours.token(ids) + ours.position, src_key_padding_mask=ids == PAD)
+    real = ids != PAD
+    torch.testing.assert_close(ours(ids)[real], expected[real], atol=1e-5, rtol=1e-5)
+
+
 def test_text_states_know_the_order_of_words():
     encoder = wake(TextEncoder(TextConfig(width=12, heads=3, depth=1)))
     one, other = encoder(tokenize(["a red seven", "a seven red"]))

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from minidiff.captions import UNSAID, parse
-from minidiff.clip import Clip, ClipConfig, prompts, read, recall_at, sigmoid_loss, zero_shot
+from minidiff.clip import Clip, ClipConfig, contrastive_loss, prompts, read, recall_at, sigmoid_loss, zero_shot
 from minidiff.transformer import TextConfig
 
 TINY = ClipConfig(widths=(16, 16, 16), text=TextConfig(12, 3, 1), embed_width=7)
@@ -25,6 +25,22 @@ def test_sigmoid_loss_by_hand():
     expected = 4 * math.log(1 + math.exp(-2)) / 2
     positive = torch.tensor([[True, False], [False, False]])
     assert sigmoid_loss(logits, positive, 0.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_for_equal_captions_plain_and_multi_positive_are_one_loss_with_one_gradient():
+    """Equal captions share their embedding, so the wrong pushes and pulls of the plain loss cancel."""
+    kind = torch.tensor([0, 0, 1, 2, 2, 2, 3])
+    pictures, words = torch.randn(7, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    found = []
+    for positive in (torch.eye(7, dtype=torch.bool), kind[:, None] == kind):
+        p, w = pictures.clone().requires_grad_(), words.clone().requires_grad_()
+        loss = contrastive_loss(p @ w[kind].T, positive)
+        found.append((loss, *torch.autograd.grad(loss, (p, w))))
+    for plain, several in zip(*found, strict=True):
+        torch.testing.assert_close(plain, several)
+    other = words[kind] + 0.1 * torch.randn(7, 5, dtype=torch.float64)                 # true, but not equal: it matters
+    assert abs(contrastive_loss(pictures @ other.T, torch.eye(7, dtype=torch.bool))
+               - contrastive_loss(pictures @ other.T, kind[:, None] == kind)) > 1e-3
 
 
 def test_prompts_say_one_word_each():

@@ -6,6 +6,7 @@ shares of their sum: if one is nearly 1, all pictures land on one line.  `second
 The picture is what the first model finds for three sentences, among 4,500 unseen pictures.
 """
 
+import math
 from pathlib import Path
 
 import torch
@@ -74,7 +75,8 @@ def job_for(name, wardrobe, seed):
     seed_all(seed)
     model = Twin() if name == "supervised twin" else clip.Clip()
     if name == "yes or no":
-        model.bias = torch.nn.Parameter(torch.tensor(-10.0))
+        model.bias = torch.nn.Parameter(torch.tensor(-10.0))     # the best of six starts; with SigLIP's own scale of
+        model.log_scale.data.fill_(math.log(20.0))               # 10 it reads 80 % of the digits after these steps
     if name == "temperature 1":
         model.log_scale = torch.nn.Parameter(torch.tensor(0.0), requires_grad=False)
 
