@@ -151,12 +151,6 @@ def load(path):
     return load_weights(path, build)[0]
 
 
-@torch.no_grad()
-def zero_shot(model, pictures, captions):
-    """Which of the captions fits each picture best: pictures (B, 3, 32, 32), M captions -> indices (B,)."""
-    return (model.embed_pictures(pictures) @ model.embed_captions(captions).T).argmax(1)
-
-
 def prompts():
     """A caption for each word that says nothing else: {"digit": ["a zero", ...], "color": ["a red digit", ...], ...}"""
     said = {name: torch.full((size, 4), UNSAID) for name, size in zip(WORDS, SIZES)}
@@ -167,7 +161,8 @@ def prompts():
 
 @torch.no_grad()
 def read(model, pictures):
-    """What CLIP sees: attributes (B, 4), the best prompt of each kind, like `Judge.read` without a single label."""
+    """Zero-shot: attributes (B, 4) of pictures (B, 3, 32, 32), the best-fitting prompt of each kind.
+    [CLIP section 3.1]  Like `Judge.read`, but no classifier was trained."""
     seen = model.embed_pictures(pictures)
     return torch.stack([(seen @ model.embed_captions(words).T).argmax(1) for words in prompts().values()], 1)
 

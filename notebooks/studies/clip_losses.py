@@ -13,17 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from minidiff import clip, show, study
-from minidiff.captions import (
-    SIZES,
-    caption_index,
-    drop_words,
-    every_caption,
-    is_held_out,
-    is_true_of,
-    parse,
-    sentence,
-    tokenize,
-)
+from minidiff.captions import SIZES, caption_index, drop_words, grammar, is_held_out, is_true_of, parse
 from minidiff.data import load_digits
 from minidiff.dressing import Wardrobe, shapes
 from minidiff.metrics import accuracy
@@ -31,7 +21,7 @@ from minidiff.runtime import budget, generator_for, seed_all
 from minidiff.train import Recipe, train
 
 SEEDS, STEPS, BATCH = budget([0, 1, 2], [0, 1, 2], [0]), budget(300, 300, 4), budget(256, 256, 32)
-EVERY = tokenize([sentence(said) for said in every_caption()])
+EVERY, _ = grammar(0.25)
 
 
 def several_right(logits, true, model, seen, said):
