@@ -148,6 +148,30 @@ def frechet_distance(a, b):
     return (gap + values.sum() + cov_b.trace() - 2 * cross).item()
 
 
+def frechet_with_floor(features, real, seed=0):
+    """How far a crowd of features (N, D) is from a real one (M, D), and how far real is from real: the real crowd is
+    halved at random, `features` are cut to the size of a half, and every distance is one between crowds of that size.
+    -> (mean distance to the two halves, distance between the halves)
+    """
+    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed)).to(real.device)
+    half = len(real) // 2
+    one, other = real[order[:half]], real[order[half:2 * half]]
+    if len(features) < half:
+        raise ValueError(f"{len(features)} features against halves of {half} real ones: a small crowd looks far away; "
+                         "draw more pictures, or give fewer real ones")
+    to = [frechet_distance(features[:half], real_half) for real_half in (one, other)]
+    return sum(to) / 2, frechet_distance(one, other)
+
+
+def nearest(pictures, others, count=2):
+    """The nearest of `others` to each picture: distances (B, count), rising, and their rows (B, count).
+
+    A copy is a picture much nearer to its nearest than to the second: d1 < d2 / 3.  [Yoon et al. 2023]
+    """
+    distance = torch.cdist(pictures.flatten(1), others.flatten(1))
+    return distance.topk(count, largest=False)
+
+
 def spread(pictures, attributes):
     """Diversity: the mean distance between two pictures of the same digit, stroke and lean, per pixel of ink.
 

@@ -7,6 +7,7 @@ from minidiff.schedule import add_noise
 WEIGHTS = {                            # times a squared error in eps, this is the squared error in eps, v or x0
     "eps": lambda a: torch.ones_like(a),
     "v": lambda a: 1 / a,                                        # v - v' = (eps - eps') / sqrt(alpha_bar)
+    "min-snr": lambda a: (5 * (1 - a) / a).clamp_max(1),         # of x0 times min(SNR, 5)  [Hang et al. 2023, eq. 8]
     "x0": lambda a: (1 - a) / a,                                 # x0 - x0' = -(eps - eps') sigma / sqrt(alpha_bar)
 }
 
@@ -31,6 +32,23 @@ def denoising_loss(denoise, x0, t, eps, schedule, cond=None, weight="v"):
     xt = add_noise(x0, t, eps, schedule)
     error = (denoise(xt, t, cond) - eps).square().flatten(1).mean(1)                  # (B,)
     return WEIGHTS[weight](schedule.alpha_bar.to(x0.device)[t]) * error
+
+
+def draw_levels(n, schedule, generator, middle=None, width=1.0):
+    """Levels t (n,) in 1..S to train on.  Without `middle` each level is as likely as any other.
+
+    With it seven in eight crowd around S sigmoid(middle): t = S sigmoid(middle + width z), z normal  [Esser et al.
+    2024, eq. 19], and are stratified: one draw from each n-th of the distribution, so that no batch is all noise or all
+    picture [Kingma et al. 2021, app. I.1].  One in eight is any level, so that none is forgotten.
+    """
+    device = generator.device
+    alike = torch.randint(1, schedule.levels + 1, (n,), generator=generator, device=device)
+    if middle is None:
+        return alike
+    u = (torch.arange(n, device=device) + torch.rand(n, generator=generator, device=device)) / n
+    z = torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))             # the normal numbers below which a share u lies
+    crowd = (schedule.levels * torch.sigmoid(middle + width * z)).ceil().long()
+    return torch.where(torch.arange(n, device=device) % 8 == 4, alike, crowd)
 
 
 def drop_condition(cond, null, p, generator):

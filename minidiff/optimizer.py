@@ -38,12 +38,14 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            by_shape = {}
+            by_shape, others = {}, []
             for p in params:
                 if p.ndim >= 2 and min(len(p), p[0].numel()) >= 8:                    # a weight matrix
                     by_shape.setdefault((len(p), p[0].numel()), []).append(p)
                 else:
-                    p.sub_(self._adam(p, group), alpha=group["lr"])
+                    others.append(p)
+            if others:
+                torch._foreach_sub_(others, self._adam(others, group), alpha=group["lr"])
             for same in by_shape.values():                       # matrices of one shape in one product
                 for p, update in zip(same, self._muon(same, group)):
                     p.sub_(update.view_as(p), alpha=group["lr"])
@@ -60,13 +62,16 @@ class Muon(torch.optim.Optimizer):
         updates = orthogonalize(torch.stack(updates))
         return 0.2 * max(updates.shape[1:]) ** 0.5 * updates
 
-    def _adam(self, p, group):
-        state, (beta1, beta2) = self.state[p], group["betas"]
-        if not state:
-            state |= {"step": torch.tensor(0.0), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
-        state["step"] += 1
-        state["mean"].lerp_(p.grad, 1 - beta1)
-        state["square"].lerp_(p.grad.square(), 1 - beta2)
-        mean = state["mean"] / (1 - beta1 ** state["step"].item())
-        square = state["square"] / (1 - beta2 ** state["step"].item())
-        return mean / (square.sqrt() + 1e-8)
+    def _adam(self, params, group):
+        beta1, beta2 = group["betas"]
+        for p in params:
+            if not self.state[p]:
+                self.state[p] |= {"step": torch.tensor(0.0), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+            self.state[p]["step"] += 1
+        grads, steps = [p.grad for p in params], [self.state[p]["step"].item() for p in params]
+        means, squares = ([self.state[p][name] for p in params] for name in ("mean", "square"))
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_lerp_(squares, torch._foreach_mul(grads, grads), 1 - beta2)
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, [1 - beta2**n for n in steps]))
+        return torch._foreach_div(torch._foreach_div(means, [1 - beta1**n for n in steps]),
+                                  torch._foreach_add(roots, 1e-8))

@@ -5,10 +5,12 @@ t > s >= 0; `noise` is a function without arguments that draws fresh noise shape
 random steps call it.
 """
 
+import itertools
+
 import torch
 
 from minidiff.runtime import noise_for
-from minidiff.schedule import from_eps
+from minidiff.schedule import add_noise, from_eps, to_eps
 
 
 def _denoise_at(denoise, xt, t, cond):
@@ -97,32 +99,85 @@ def guided(denoise, null, w):
     return denoise_guided
 
 
-def spaced_levels(schedule, steps):
-    """`steps` + 1 levels from S down to 0, evenly spaced.
+def clipped(denoise, schedule):
+    """A denoiser whose picture stays among the pictures: its x0 is cut to [-1, 1], and eps is what follows from that.
+    For pixels; latents know no such bounds.     [static thresholding: Saharia et al. 2022, section 2.3]
+    """
+    def denoise_clipped(xt, t, cond=None):
+        x0 = from_eps(denoise(xt, t, cond), xt, t, schedule, "x0")
+        return to_eps(x0.clamp(-1, 1), xt, t, schedule, "x0")
+
+    return denoise_clipped
+
+
+def inpainting(step, known, mask, again=1):
+    """A step that is told a part of the picture: after it the known pixels are put back, noised to its level.
+    [RePaint eq. 8]  known (B, ...), mask (B, ...) or (...), True where the picture is known.
+
+    again: how often each step is taken, with noise up from s to t in between, so that what is invented comes to terms
+    with what is known.  [RePaint algorithm 1]
+    """
+    def step_inpainting(denoise, xt, t, s, schedule, cond=None, noise=None):
+        a = schedule.alpha_bar[t] / schedule.alpha_bar[s]
+        for turn in range(again):
+            xs = step(denoise, xt, t, s, schedule, cond=cond, noise=noise)
+            there = add_noise(known, torch.full((len(xt),), s, device=xt.device), noise(), schedule)
+            xs = torch.where(mask, there, xs)
+            if turn + 1 < again:
+                xt = a.sqrt() * xs + (1 - a).sqrt() * noise()
+        return xs
+
+    return step_inpainting
+
+
+def spaced_levels(schedule, steps, start=None):
+    """`steps` + 1 levels from `start` (S if not given) down to 0, evenly spaced.
 
     >>> from minidiff.schedule import Schedule
     >>> spaced_levels(Schedule.cosine(1000), 4)
     [1000, 750, 500, 250, 0]
     """
-    if not 1 <= steps <= schedule.levels:
-        raise ValueError(f"steps must be between 1 and the {schedule.levels} levels of the schedule, got {steps}")
-    return torch.linspace(schedule.levels, 0, steps + 1).round().long().tolist()
+    start = schedule.levels if start is None else start
+    if not 1 <= steps <= start <= schedule.levels:
+        raise ValueError(f"steps must be between 1 and the {start} levels on the way, and these at most the "
+                         f"{schedule.levels} of the schedule; got {steps} steps from level {start}")
+    return torch.linspace(start, 0, steps + 1).round().long().tolist()
+
+
+def crowded_levels(schedule, steps, start=None, rho=7, highest=80.0, lowest=0.02):
+    """At most `steps` + 1 levels from `start` (S if not given) down to 0: long strides where the noise is middling,
+    short ones near both ends.  The noise of the i-th, in units of the signal, k = sqrt(1/alpha_bar - 1), is
+    (highest^(1/rho) + i / (steps - 1) (lowest^(1/rho) - highest^(1/rho)))^rho     [EDM eq. 5]
+
+    >>> from minidiff.schedule import Schedule
+    >>> crowded_levels(Schedule.cosine(1000), 6)
+    [1000, 977, 923, 683, 171, 13, 0]
+    """
+    first = spaced_levels(schedule, 1, start)[0]
+    k = (1 / schedule.alpha_bar.double() - 1).sqrt()                                   # (S + 1,)
+    ends = torch.tensor([min(highest, k[first].item()), lowest], dtype=torch.float64) ** (1 / rho)
+    wanted = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps, dtype=torch.float64)) ** rho
+    nearest = (k - wanted[:, None]).abs().argmin(1).clamp_max(first).tolist()
+    return [first, *sorted(set(nearest[1:]) - {0, first}, reverse=True), 0]
 
 
 @torch.no_grad()
-def sample(denoise, xt, schedule, steps, step=ddim_step, cond=None, seeds=None):
+def sample(denoise, xt, schedule, steps, step=ddim_step, cond=None, seeds=None, start=None, spacing=spaced_levels):
     """Walk from noise xt (B, ...) at level S to level 0, yielding (level, x) at each stop, the start included.
 
     seeds (B,): the private noise streams of the random steps; only ddpm_step and its kin need them.
+    start: the level of xt, where that is not S: how one goes on from a picture that is half noise.
+    [Meng et al. 2022, SDEdit]  spacing: how the levels lie between, `spaced_levels` or `crowded_levels`.
     """
-    levels = spaced_levels(schedule, steps)
-    yield levels[0], xt
-    for draw, (t, s) in enumerate(zip(levels, levels[1:]), start=1):
-        def noise(draw=draw):
-            if seeds is None:
-                raise ValueError("this step adds noise: give `seeds`, one integer a picture")
-            return noise_for(seeds, xt.shape[1:], draw).to(xt)
+    levels, draws = spacing(schedule, steps, start), itertools.count(1)
 
+    def noise():                                                 # draw 0 is where sampling started
+        if seeds is None:
+            raise ValueError("this step adds noise: give `seeds`, one integer a picture")
+        return noise_for(seeds, xt.shape[1:], next(draws)).to(xt)
+
+    yield levels[0], xt
+    for t, s in zip(levels, levels[1:]):
         xt = step(denoise, xt, t, s, schedule, cond=cond, noise=noise)
         yield s, xt
 

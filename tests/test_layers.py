@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "minidiff"
 LAYERS = {
     0: ["runtime", "__init__"],
     1: ["data", "captions", "schedule", "checkpoint", "optimizer", "show", "study"],
-    2: ["clouds", "dressing", "objectives", "samplers", "attention", "blocks", "train", "looks"],
+    2: ["clouds", "dressing", "objectives", "samplers", "attention", "blocks", "train", "looks", "likelihood"],
     3: ["toy", "transformer", "autoencoder"],
     4: ["clip", "unet"],
     5: ["metrics"],

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from minidiff import metrics
-from minidiff.metrics import accuracy, frechet_distance, ink_of, jitter, spread, wilson
+from minidiff.metrics import (
+    accuracy,
+    frechet_distance,
+    frechet_with_floor,
+    ink_of,
+    jitter,
+    nearest,
+    spread,
+    wilson,
+)
 from minidiff.runtime import generator_for
 
 
@@ -23,6 +32,25 @@ def test_frechet_distance_against_the_matrix_square_root():
     eigenvalues = np.linalg.eigvals(sa @ sb)                     # of a product of two positive matrices
     expected = np.sum((a.mean(0) - b.mean(0)).numpy() ** 2) + np.trace(sa + sb) - 2 * np.sum(np.sqrt(eigenvalues.real))
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_real_features_are_as_far_from_real_ones_as_the_floor_says():
+    real, fresh = (torch.randn(2_000, 7, generator=generator_for(seed)) for seed in (1, 2))
+    distance, floor = frechet_with_floor(fresh, real)
+    assert 0.5 * floor < distance < 2 * floor
+    shifted, _ = frechet_with_floor(fresh + 1.0, real)
+    assert shifted == pytest.approx(7, rel=0.1)                  # a shift by one in each of seven directions
+    with pytest.raises(ValueError, match="small crowd"):
+        frechet_with_floor(fresh[:999], real)
+
+
+def test_the_nearest_are_found_as_by_loops():
+    pictures, others = torch.randn(5, 1, 3, 2), torch.randn(11, 1, 3, 2)
+    distance, row = nearest(pictures, others)
+    for i, picture in enumerate(pictures):
+        ways = sorted(((picture - other).square().sum().sqrt().item(), j) for j, other in enumerate(others))
+        assert row[i].tolist() == [j for _, j in ways[:2]]
+        assert distance[i].tolist() == pytest.approx([way for way, _ in ways[:2]], rel=1e-4)
 
 
 def test_frechet_distance_is_a_distance():

@@ -76,6 +76,24 @@ def test_unet_refuses_what_it_was_not_built_for(shape, cond, words):
         UNet(SMALL_UNET)(torch.zeros(shape), torch.tensor([1]), None if cond is None else torch.zeros(cond))
 
 
+def test_a_unet_on_patches_answers_alone_as_in_a_batch_and_listens():
+    model = wake(UNet(unet.DIGITS))
+    x, t, cond = torch.randn(5, 1, 32, 24), torch.tensor([1, 5, 50, 500, 1000]), unet.digit_states(torch.arange(5))
+    out = model(x, t, cond)
+    assert out.shape == x.shape
+    torch.testing.assert_close(out[3:4], model(x[3:4], t[3:4], cond[3:4]), atol=1e-5, rtol=1e-4)
+    assert (model(x, t, cond.roll(1, 0)) - out).abs().amax((1, 2, 3)).min() > 1e-4
+    with pytest.raises(ValueError, match="multiples of 4"):
+        model(torch.zeros(1, 1, 30, 32), t[:1], cond[:1])
+    with pytest.raises(ValueError, match="would not hear"):
+        UNet(UNetConfig(attention=(False,)))
+
+
+def test_digits_as_conditions_have_a_single_one():
+    states = unet.digit_states(torch.tensor([3, 0]))
+    assert states.shape == (2, 1, 10) and states.sum() == 2 and states[0, 0, 3] == 1 and states[1, 0, 0] == 1
+
+
 def test_kl_is_torchs_kl():
     mean, logvar = torch.randn(7, 5), torch.randn(7, 5)
     ours = torch.distributions.Normal(mean, (logvar / 2).exp())

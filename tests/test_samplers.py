@@ -5,10 +5,20 @@ import torch
 
 from minidiff import samplers
 from minidiff.clouds import Mixture, exact_denoiser
-from minidiff.objectives import denoising_loss, drop_condition
+from minidiff.objectives import WEIGHTS, denoising_loss, draw_levels, drop_condition
 from minidiff.runtime import generator_for, noise_for
-from minidiff.samplers import ddim_step, ddpm_step, guided, heun_step, langevin_step, sample
-from minidiff.schedule import Schedule, from_eps
+from minidiff.samplers import (
+    clipped,
+    crowded_levels,
+    ddim_step,
+    ddpm_step,
+    guided,
+    heun_step,
+    inpainting,
+    langevin_step,
+    sample,
+)
+from minidiff.schedule import Schedule, add_noise, from_eps, to_eps
 
 COSINE = Schedule.cosine(1000)
 STEPS = [ddim_step, ddpm_step, heun_step]
@@ -173,3 +183,85 @@ def test_dropping_the_condition():
     kept = drop_condition(cond, null, 0.1, generator_for(0))
     assert set(kept.flatten(1).mean(1).tolist()) == {0.0, 1.0}   # whole conditions, never parts
     assert (kept[:, 0, 0] == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("steps, start", [(7, None), (25, None), (11, 400)])
+def test_crowded_levels_lie_where_the_formula_says(steps, start):
+    levels, first = crowded_levels(COSINE, steps, start), start or 1000
+    assert levels[0] == first and levels[-1] == 0 and len(levels) == steps + 1
+    assert levels == sorted(set(levels), reverse=True)
+    k = (1 / COSINE.alpha_bar.double() - 1).sqrt()
+    high, low = min(80.0, k[first].item()), 0.02
+    for i, level in enumerate(levels[1:-1], start=1):
+        wanted = (high ** (1 / 7) + i / (steps - 1) * (low ** (1 / 7) - high ** (1 / 7))) ** 7
+        assert k[level - 1] <= wanted <= k[level + 1]
+
+
+def test_a_clipped_denoiser_keeps_the_picture_between_minus_one_and_one():
+    x0, t = torch.tensor([[0.5, -3.0, 1.7, -1.0]]), torch.tensor([400])
+    xt = torch.randn(1, 4, generator=generator_for(0))
+
+    def denoise(xt, t, cond):
+        return to_eps(x0, xt, t, COSINE, "x0")
+
+    eps = clipped(denoise, COSINE)(xt, t)
+    torch.testing.assert_close(from_eps(eps, xt, t, COSINE, "x0"), torch.tensor([[0.5, -1.0, 1.0, -1.0]]))
+
+
+def related_pair(rho):
+    """The exact denoiser of two normal numbers with correlation rho: E[x0 | xt] = sqrt(a) C (a C + (1 - a) 1)^-1 xt."""
+    cov = torch.tensor([[1.0, rho], [rho, 1.0]], dtype=torch.float64)
+
+    def denoise(xt, t, cond=None):
+        a = COSINE.alpha_bar[t[0]].double()
+        x0 = a.sqrt() * xt @ torch.linalg.inv(a * cov + (1 - a) * torch.eye(2)) @ cov
+        return to_eps(x0, xt, t, COSINE, "x0")
+
+    return denoise
+
+
+def test_inpainting_keeps_what_is_known_and_draws_the_rest_as_it_must_be():
+    """Of two numbers with correlation 0.8 the first is known to be 1.2: the other is N(0.96, 0.36)."""
+    n, rho, fresh = 4_001, 0.8, generator_for(3)
+    known, mask = torch.tensor([[1.2, 0.0]]).double().expand(n, 2), torch.tensor([True, False])
+    step = inpainting(ddpm_step, known, mask, again=8)
+
+    def quick_step(denoise, xt, t, s, schedule, cond, noise):
+        return step(denoise, xt, t, s, schedule, cond, lambda: torch.randn(n, 2, generator=fresh, dtype=torch.float64))
+
+    start = torch.randn(n, 2, generator=fresh, dtype=torch.float64)
+    end = last(sample(related_pair(rho), start, COSINE, 60, quick_step))
+    assert torch.equal(end[:, 0], known[:, 0])
+    assert end[:, 1].mean().item() == pytest.approx(rho * 1.2, abs=0.05)
+    assert end[:, 1].var().item() == pytest.approx(1 - rho**2, abs=0.05)
+
+
+def test_a_walk_may_start_in_the_middle_of_the_noise():
+    n, fresh = 20_000, generator_for(4)
+    x0 = 0.7 + 0.3 * torch.randn(n, 1, generator=fresh)
+    half = add_noise(x0, torch.full((n,), 500), torch.randn(n, 1, generator=fresh), COSINE)
+    walk = list(sample(gaussian(0.7, 0.3, COSINE), half, COSINE, 50, start=500))
+    assert [walk[0][0], walk[-1][0]] == [500, 0]
+    assert walk[-1][1].mean().item() == pytest.approx(0.7, abs=0.01)
+    assert walk[-1][1].std().item() == pytest.approx(0.3, abs=0.01)
+    with pytest.raises(ValueError, match="at most the 1000"):
+        next(sample(gaussian(0.7, 0.3, COSINE), half, COSINE, 5, start=1_001))
+
+
+def test_levels_are_drawn_evenly_or_stratified_around_a_middle():
+    n, even = 100_003, draw_levels(100_003, COSINE, generator_for(0))
+    assert even.min() == 1 and even.max() == 1000 and even.float().mean().item() == pytest.approx(500.5, abs=3)
+    some = torch.arange(n) % 8 != 4
+    crowd = draw_levels(n, COSINE, generator_for(0), 0.7, 0.8)
+    logit = ((crowd[some] - 0.5) / 1000).logit()
+    assert logit.mean().item() == pytest.approx(0.7, abs=0.01) and logit.std().item() == pytest.approx(0.8, abs=0.01)
+    assert crowd[~some].float().mean().item() == pytest.approx(500.5, abs=10)          # one in eight is any level
+    few = draw_levels(8, COSINE, generator_for(1), 0.7, 0.8)[some[:8]]                 # each from its own eighth
+    shares = torch.special.ndtr((((few - 0.5) / 1000).logit() - 0.7) / 0.8)
+    assert (shares * 8).floor().tolist() == [0, 1, 2, 3, 5, 6, 7]
+
+
+def test_min_snr_weighs_the_picture_by_the_signal_to_noise_ratio_up_to_five():
+    a = COSINE.alpha_bar[1:].double()
+    snr = a / (1 - a)
+    torch.testing.assert_close(WEIGHTS["min-snr"](a), WEIGHTS["x0"](a) * snr.clamp_max(5))

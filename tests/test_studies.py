@@ -24,9 +24,9 @@ def shape(thing):
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
-def test_study_runs_and_gives_what_was_committed(path, tmp_path):
-    out = tmp_path / "out.json"
-    done = subprocess.run([sys.executable, path, out], capture_output=True, text=True, env=dict(os.environ))
+def test_study_runs_and_gives_what_was_committed(path, tmp_path, trained):
+    out, env = tmp_path / "out.json", os.environ | {"MINIDIFF_FOLDER": str(trained)}
+    done = subprocess.run([sys.executable, path, out], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     fresh, kept = json.loads(out.read_text()), study.load(path.stem, FOLDER)
     assert fresh["budget"] == "fast" and kept["budget"] != "fast"
@@ -84,3 +84,24 @@ def test_the_kept_clips_read_as_well_as_the_chapter_says():
     for run in study.load("clip_losses", FOLDER)["results"]["several right, all steps"]:
         assert all(run["seen"][name] >= share for name, share in least.items()) and run["seconds"] <= 120
         assert run["held_out"]["joint"] >= run["seen"]["joint"] - 0.02
+
+
+def test_the_kept_digits_are_as_right_and_as_varied_as_the_chapter_says():
+    runs = study.load("digits_unet", FOLDER)["results"]["runs"]
+    for run in runs:
+        plain, loud = run["ways"]["w = 1"], run["ways"]["w = 2"]
+        assert run["seconds"] <= 150 and plain["right"] >= 0.97 and loud["right"] >= 0.995
+        assert plain["frechet"] <= 3 * plain["floor"]
+    lost = [run["learned from real"] - run["learned from generated"] for run in runs]
+    assert len(runs) == 3 and math.fsum(lost) / 3 <= 0.015
+
+
+def test_the_kept_unet_beats_a_stack_and_a_stack_beats_single_pixels():
+    nets = study.load("digits_nets", FOLDER)["results"]
+    for alone, stack, whole in zip(*(nets[name] for name in ("each pixel alone", "stack of convolutions", "UNet"))):
+        assert whole["loss"] < stack["loss"] < alone["loss"] and whole["right"] > stack["right"] > alone["right"]
+
+
+def test_the_kept_small_sets_are_copied_and_the_large_one_is_not():
+    sizes = study.load("digits_memory", FOLDER)["results"]["sizes"]
+    assert all(run["copies"] > 0.95 for run in sizes["10"]) and all(run["copies"] < 0.01 for run in sizes["4500"])

@@ -1,0 +1,98 @@
+"""How good are the digits of the chapter's UNet?  Three seeds: the asked digit at w = 1 and w = 2, the Frechet distance
+against that of real digits to real ones, and how well a classifier learns that has seen generated digits only.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from minidiff import metrics, show, study, unet
+from minidiff.data import load_digits
+from minidiff.metrics import Judge, frechet_with_floor, wilson
+from minidiff.runtime import autocast, budget, noise_for, pick_device, seed_all
+from minidiff.samplers import clipped, crowded_levels, ddim_step, ddpm_step, guided, sample
+from minidiff.text2image import wardrobes
+from minidiff.train import train
+from minidiff.vit import recipe
+
+SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
+N, STEPS = budget(5_000, 5_000, 20), budget(25, 25, 3)
+WAYS = {"w = 1": (1, ddpm_step, N), "w = 2": (2, ddim_step, N // 2)}
+DEVICE = pick_device()
+
+
+@torch.no_grad()
+def draw(model, asked, w, step, steps=STEPS, spacing=crowded_levels):
+    """Digits as asked (N,) -> pictures (N, 1, 32, 32)."""
+    null, parts = torch.zeros(1, 1, 10, device=DEVICE), []
+    for rows in torch.arange(len(asked)).split(250 if DEVICE.type == "cpu" else 5_000):
+        cond = unet.digit_states(asked[rows].to(DEVICE))
+        noise = noise_for(rows.tolist(), (1, 32, 32)).to(DEVICE)
+        denoise = clipped(guided(model, null, w), model.schedule)
+        with autocast(DEVICE):
+            for _, x in sample(denoise, noise, model.schedule, steps, step, cond, rows.tolist(), spacing=spacing):
+                pass
+        parts.append(x.float().clamp(-1, 1))
+    return torch.cat(parts)
+
+
+def trained_judge():
+    """The judge that `make demo` trained; trained here where there is none."""
+    folder = os.environ.get("MINIDIFF_FOLDER", "runs")
+    judging = metrics.recipe(wardrobes(folder)[0])
+    for _ in train(judging, f"{folder}/judge.safetensors"):
+        pass
+    return judging.model.to(DEVICE)
+
+
+@torch.no_grad()
+def by_parts(function, pictures):
+    return torch.cat([function(part) for part in pictures.to(DEVICE).split(500)])
+
+
+def learned_from(pictures, labels, digits, seed):
+    """How many unseen real digits a small CNN reads that learned from these pictures."""
+    seed_all(seed)
+    model = Judge()
+    for _ in train(recipe(model, pictures.cpu(), labels.cpu(), seed, budget(900, 900, 3))):
+        pass
+    with torch.no_grad():
+        return (model(digits.val).argmax(1) == digits.val_labels).float().mean().item()
+
+
+def main():
+    digits, judge, runs, first = load_digits(), trained_judge(), [], None
+    asked = torch.arange(N) % 10
+    every = torch.cat([digits.train, digits.val])[:budget(None, None, 20)]
+    real = by_parts(judge.features, every)
+    for seed in SEEDS:
+        training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed)
+        start = time.perf_counter()
+        for _ in train(training):
+            pass
+        run = {"seed": seed, "seconds": time.perf_counter() - start, "ways": {}}
+        for name, (w, step, n) in WAYS.items():
+            start = time.perf_counter()
+            drawn = draw(training.model, asked[:n], w, step)
+            seconds = (time.perf_counter() - start) / n
+            right = (by_parts(judge, drawn).argmax(1).cpu() == asked[:n]).float().mean().item()
+            distance, floor = frechet_with_floor(by_parts(judge.features, drawn), real)
+            run["ways"][name] = {"right": right, "pictures": n, "interval": list(wilson(right, n)), "frechet": distance,
+                                 "floor": floor, "seconds a picture": seconds}
+            if name == "w = 1":
+                first = drawn[:40] if seed == 0 else first
+                run["learned from generated"] = learned_from(drawn, asked, digits, seed)
+        run["learned from real"] = learned_from(digits.train, digits.train_labels, digits, seed)
+        print(run, flush=True)
+        runs.append(run)
+    right = (by_parts(judge, digits.val).argmax(1).cpu() == digits.val_labels).float().mean().item()
+    study.keep(__file__, {"pictures": N, "sampling steps": STEPS, "training steps": training.steps,
+                          "batch": training.batch}, {"judge on unseen real digits": right, "runs": runs})
+    if budget(True, True, False):
+        show.grid(first, columns=10, size=0.9).savefig(Path(__file__).with_suffix(".png"), dpi=100)
+
+
+if __name__ == "__main__":
+    main()
