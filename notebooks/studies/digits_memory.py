@@ -19,7 +19,7 @@ from minidiff.train import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 SIZES = budget([10, 100, 1_000, 4_500], [10, 100, 1_000, 4_500], [10, 100])
-STEPS, N = budget(300, 300, 3), budget(500, 500, 20)
+STEPS, N = budget(250, 250, 3), budget(250, 250, 20)
 
 
 def main():

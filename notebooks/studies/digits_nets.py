@@ -20,7 +20,7 @@ from minidiff.schedule import Schedule, to_eps
 from minidiff.train import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
-SECONDS, N = budget(30, 30, 0.2), budget(500, 500, 20)
+SECONDS, N = budget(20, 20, 0.2), budget(100, 100, 20)
 
 
 class Flat(nn.Module):
@@ -61,6 +61,7 @@ def main():
             start = time.perf_counter()
             for _ in range(2):
                 next(measuring)
+            measuring.close()
             training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed,
                                           steps=max(3, round(SECONDS / (time.perf_counter() - start) * 2)))
             training.model, start = make().to(DEVICE), time.perf_counter()

@@ -15,8 +15,8 @@ from minidiff.runtime import budget, generator_for, pick_device, seed_all
 from minidiff.train import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
-STEPS = budget(200, 200, 3)
-LOOKS = budget([50, 100, 150, 200], [50, 100, 150, 200], [1, 3])
+STEPS = budget(120, 120, 3)
+LOOKS = budget([30, 60, 90, 120], [30, 60, 90, 120], [1, 3])
 DEVICE = pick_device()
 
 
