@@ -18,7 +18,7 @@ from minidiff.samplers import ddim_step
 from minidiff.train import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
-SIZES = budget([10, 100, 1_000, 4_500], [10, 100, 1_000, 4_500], [10, 100])
+SIZES = [10, 100, 1_000, 4_500]
 STEPS, N = budget(250, 250, 3), budget(250, 250, 20)
 
 
