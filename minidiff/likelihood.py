@@ -26,7 +26,7 @@ def _bytes_of(x0):
     byte = (x0 + 1) * (BYTES - 1) / 2
     if (byte - byte.round()).abs().max() > 1e-2 or byte.min() < -1e-2 or byte.max() > BYTES - 0.99:
         raise ValueError("a likelihood in bits needs pictures whose values are the 256 bytes, mapped to -1..1; got "
-                         f"values from {x0.min():.4f} to {x0.max():.4f}, some of them {BYTES - 1} steps do not reach")
+                         f"values from {x0.min():.4f} to {x0.max():.4f}. Usual reason: drawn or noisy pictures")
     return byte.round().long()
 
 
