@@ -177,12 +177,12 @@ def landscapes(heights, titles, arrows=None, trails=None, limit=2.5, size=2.4):
 
 
 def lines(x, curves, xlabel, ylabel, log="", dashed=(), marks=None, size=(6, 3), colors=CURVES):
-    """Named curves over x: a dict of name -> (N,); `log` names the logarithmic axes ("x", "y", "xy")."""
+    """Named curves over x: a dict of name -> (N,), or shorter where one ends early; `log` names the logarithmic axes ("x", "y", "xy")."""
     figure, colors = Figure(figsize=size, layout="constrained"), iter(colors)
     ax = figure.subplots()
     for name, y in curves.items():
         style = dict(color=NOISE, linestyle="--") if name in dashed else dict(color=next(colors), marker=marks)
-        ax.plot(x, y, label=name, **style)
+        ax.plot(x[:len(y)], y, label=name, **style)
     ax.set(xlabel=xlabel, ylabel=ylabel, **{f"{name}scale": "log" for name in log})
     if marks:                                                    # measured at a few places: name these
         ax.set_xticks(x, [f"{place:g}" for place in x])

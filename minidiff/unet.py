@@ -155,7 +155,7 @@ def digits_recipe(pictures, labels, seed=0, config=None, **settings):
     decided what will be drawn."""
     config = config or budget(full=DIGITS_LARGE, small=DIGITS, fast=DIGITS)
     states, null = digit_states(labels), torch.zeros(1, 1, 10, device=labels.device)
-    settings = dict(steps=budget(full=4_000, small=1_080, fast=20), batch=budget(full=256, small=128, fast=32),
+    settings = dict(steps=budget(full=1_000, small=1_080, fast=20), batch=budget(full=256, small=128, fast=32),
                     drop=0.05, levels=(0.75, 0.75)) | settings
     return recipe(pictures, lambda rows, generator: states[rows], null, seed, config, **settings)
 

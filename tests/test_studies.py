@@ -2,8 +2,7 @@
 
 import json
 import math
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -24,10 +23,12 @@ def shape(thing):
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
-def test_study_runs_and_gives_what_was_committed(path, tmp_path, trained):
-    out, env = tmp_path / "out.json", os.environ | {"MINIDIFF_FOLDER": str(trained)}
-    done = subprocess.run([sys.executable, path, out], capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
+def test_study_runs_and_gives_what_was_committed(path, tmp_path, trained, monkeypatch):
+    out = tmp_path / "out.json"
+    monkeypatch.setenv("MINIDIFF_FOLDER", str(trained))
+    monkeypatch.setattr(sys, "argv", [str(path), str(out)])
+    monkeypatch.syspath_prepend(FOLDER)                          # as `python notebooks/studies/NAME.py` has it
+    runpy.run_path(str(path), run_name="__main__")
     fresh, kept = json.loads(out.read_text()), study.load(path.stem, FOLDER)
     assert fresh["budget"] == "fast" and kept["budget"] != "fast"
     assert shape(fresh["results"]) == shape(kept["results"])
@@ -105,3 +106,17 @@ def test_the_kept_unet_learns_more_than_a_stack_and_a_stack_more_than_single_pix
 def test_the_kept_small_sets_are_copied_and_the_large_one_is_not():
     sizes = study.load("digits_memory", FOLDER)["results"]["sizes"]
     assert all(run["copies"] > 0.95 for run in sizes["10"]) and all(run["copies"] < 0.01 for run in sizes["4500"])
+
+
+def test_the_kept_targets_rank_as_the_chapter_says():
+    runs = study.load("digits_targets", FOLDER)["results"]
+    for noise, alike, crowded in zip(*(runs[name] for name in (
+            "eps, all levels alike", "v, all levels alike", "v, more at high noise"))):
+        assert noise["right"] < alike["right"] < crowded["right"]
+        assert noise["frechet"] > alike["frechet"] > crowded["frechet"]
+
+
+def test_the_kept_guidance_trades_kinds_for_right_digits():
+    rows = {row["w"]: row for row in study.load("digits_sampling", FOLDER)["results"]["guidance"]}
+    assert rows[0]["right"] < 0.2 < 0.9 < rows[1]["right"] < rows[2]["right"]
+    assert rows[1]["diversity"] > rows[2]["diversity"] and rows[1]["frechet"] < rows[2]["frechet"] < rows[8]["frechet"]

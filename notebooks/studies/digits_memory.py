@@ -19,7 +19,7 @@ from minidiff.train import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 SIZES = [10, 100, 1_000, 4_500]
-STEPS, N = budget(250, 250, 3), budget(250, 250, 20)
+STEPS, N = budget(1_500, 1_500, 3), budget(250, 250, 20)
 
 
 def main():

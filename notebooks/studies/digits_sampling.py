@@ -1,0 +1,62 @@
+"""One trained UNet, many ways to draw from it: three samplers at 5 to 1,000 steps, and guidance from 0 to 8.  For each
+way the share of digits that are as asked, the Frechet distance with its floor, and the diversity.
+The picture: the same ten noises, asked for 0 to 9, with more and more guidance.
+"""
+
+from pathlib import Path
+
+import torch
+from digits_unet import DEVICE, by_parts, draw, trained_judge
+
+from minidiff import show, study, unet
+from minidiff.data import load_digits
+from minidiff.metrics import frechet_with_floor, spread
+from minidiff.runtime import budget
+from minidiff.samplers import crowded_levels, ddim_step, ddpm_step, heun_step, spaced_levels
+from minidiff.train import train
+
+STEPS = budget([5, 10, 25, 50, 100, 1_000], [5, 10, 25, 50, 100, 1_000], [2, 3])
+GUIDANCE = budget([0, 0.5, 1, 1.5, 2, 4, 8], [0, 0.5, 1, 1.5, 2, 4, 8], [0, 2])
+SAMPLERS = {"DDPM, even": (ddpm_step, spaced_levels, 1_000), "DDPM, crowded": (ddpm_step, crowded_levels, 50),
+            "DDIM, even": (ddim_step, spaced_levels, 100), "DDIM, crowded": (ddim_step, crowded_levels, 50),
+            "second order, crowded": (heun_step, crowded_levels, 25)}                  # and at most so many steps
+N = budget(400, 400, 20)
+
+
+def main():
+    digits, judge = load_digits(), trained_judge()
+    asked = torch.arange(N) % 10
+    every = torch.cat([digits.train, digits.val])[:budget(None, None, 30)]
+    real, labels = by_parts(judge.features, every), torch.cat([digits.train_labels, digits.val_labels])
+    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:2 * N]
+    training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE))
+    for _ in train(training):
+        pass
+
+    def only_digit(labels):                                      # no stroke, no lean: one group a digit
+        return torch.nn.functional.pad(labels[:, None], (0, 3))
+
+    real_spread = spread(every[order[:N]], only_digit(labels[:len(every)][order[:N]]))
+
+    def measured(w, step, steps, spacing=crowded_levels):
+        drawn = draw(training.model, asked, w, step, steps, spacing)
+        right = (by_parts(judge, drawn).argmax(1).cpu() == asked).float().mean().item()
+        distance, floor = frechet_with_floor(by_parts(judge.features, drawn), real[order])
+        row = {"right": right, "frechet": distance, "floor": floor,
+               "diversity": spread(drawn.cpu(), only_digit(asked)) / real_spread}
+        print(w, step.__name__, spacing.__name__, steps, row, flush=True)
+        return row
+
+    ways = {name: [{"steps": n} | measured(1, step, n, spacing) for n in STEPS if n <= most]
+            for name, (step, spacing, most) in SAMPLERS.items()}
+    guidance = [{"w": w} | measured(w, ddim_step, budget(25, 25, 2)) for w in GUIDANCE]
+    shown = (0, 1, 2, 4, 8)
+    rows = [draw(training.model, asked[:10], w, ddim_step, budget(25, 25, 2)) for w in shown]
+    study.keep(__file__, {"pictures": N, "training steps": training.steps}, {"samplers": ways, "guidance": guidance})
+    if budget(True, True, False):
+        names = [f"w = {w}" if i == 0 else "" for w in shown for i in range(10)]
+        show.grid(torch.cat(rows), names, columns=10, size=0.9).savefig(Path(__file__).with_suffix(".png"), dpi=100)
+
+
+if __name__ == "__main__":
+    main()
