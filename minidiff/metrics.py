@@ -148,12 +148,18 @@ def frechet_distance(a, b):
     return (gap + values.sum() + cov_b.trace() - 2 * cross).item()
 
 
-def frechet_with_floor(features, real, seed=0):
+def frechet_with_floor(features, real, groups=None, seed=0):
     """How far a crowd of features (N, D) is from a real one (M, D), and how far real is from real: the real crowd is
     halved at random, `features` are cut to the size of a half, and every distance is one between crowds of that size.
     -> (mean distance to the two halves, distance between the halves)
+
+    groups (M,): such as the digit of each real one; both halves then get as many of each.  Give it where the drawn
+    crowd has as many of each, too: chance mixtures of classes are farther apart, and the floor would be too high.
     """
     order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed)).to(real.device)
+    if groups is not None:
+        order = order[groups.to(real.device)[order].argsort(stable=True)]
+        order = torch.cat([order[0::2], order[1::2]])            # one of each group here, one there
     half = len(real) // 2
     one, other = real[order[:half]], real[order[half:2 * half]]
     if len(features) < half:

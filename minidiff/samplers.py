@@ -81,7 +81,7 @@ def guided(denoise, null, w):
     """A denoiser that listens w times as much: uncond + w (cond - uncond).  [Ho & Salimans 2022, eq. 6]
 
     null (1, ...): the condition that says nothing.  w = 0 ignores the condition, w = 1 is the plain conditional
-    denoiser, w > 1 exaggerates.  (Other papers count from 0: their w is ours minus 1.)
+    denoiser, w > 1 exaggerates.  (That paper counts from 0: its w is ours minus 1.)
     """
     w = float(w)
     if not torch.isfinite(torch.tensor(w)):

@@ -177,7 +177,7 @@ def landscapes(heights, titles, arrows=None, trails=None, limit=2.5, size=2.4):
 
 
 def lines(x, curves, xlabel, ylabel, log="", dashed=(), marks=None, size=(6, 3), colors=CURVES):
-    """Named curves over x: a dict of name -> (N,), or shorter where one ends early; `log` names the logarithmic axes ("x", "y", "xy")."""
+    """Named curves over x: name -> (N,), or fewer where one ends early; `log` names the logarithmic axes ("x", "y")."""
     figure, colors = Figure(figsize=size, layout="constrained"), iter(colors)
     ax = figure.subplots()
     for name, y in curves.items():

@@ -1,4 +1,4 @@
-"""Shared set-up: the fast budget, no network, two threads, and digits dressed once."""
+"""Shared set-up: the fast budget, no network, a thread for each worker, and digits dressed once."""
 
 import os
 import runpy
@@ -9,6 +9,8 @@ import pytest
 OFFLINE = Path(__file__).parent / "offline"
 os.environ |= {"MINIDIFF_BUDGET": "fast", "PYTHONPATH": os.pathsep.join([str(OFFLINE), str(Path.cwd())]),
                "MPLBACKEND": "agg"}
+if "PYTEST_XDIST_WORKER" in os.environ:                          # two workers on two cores: one thread each
+    os.environ["OMP_NUM_THREADS"] = "1"
 runpy.run_path(str(OFFLINE / "sitecustomize.py"))
 
 

@@ -44,6 +44,18 @@ def test_real_features_are_as_far_from_real_ones_as_the_floor_says():
         frechet_with_floor(fresh[:999], real)
 
 
+def test_a_floor_by_groups_leaves_the_chance_mixture_out():
+    group = torch.arange(2_000) % 2
+    place = 20 * group[:, None].float() * torch.tensor([1.0, 0, 0, 0, 0])
+    real, fresh = (torch.randn(2_000, 5, generator=generator_for(seed)) + place for seed in (1, 2))
+    shuffled = torch.randperm(2_000, generator=generator_for(3))
+    real, group = real[shuffled], group[shuffled]
+    distance, floor = frechet_with_floor(fresh, real, group)
+    assert 0.5 * floor < distance < 2 * floor
+    far = [frechet_with_floor(fresh, real, seed=seed)[1] for seed in range(5)]
+    assert floor < 0.1 < sum(far) / 5                            # 20 apart, halves a few in a hundred off balance
+
+
 def test_the_nearest_are_found_as_by_loops():
     pictures, others = torch.randn(5, 1, 3, 2), torch.randn(11, 1, 3, 2)
     distance, row = nearest(pictures, others)

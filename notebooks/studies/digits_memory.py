@@ -1,5 +1,5 @@
 """From how many digits on does a UNet stop copying?  Trained on 10, 100, 1,000 and all 4,500, the same number of steps
-each; 500 digits drawn from it, and for each its nearest training digit.  Three seeds.
+each; 250 digits drawn from it, and for each its nearest training digit.  Three seeds.
 
 A copy is a digit three times nearer to its nearest training digit than to the second.  [Yoon et al. 2023]
 The picture: drawn digits above, the nearest training digits below.
@@ -19,7 +19,7 @@ from minidiff.train import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 SIZES = [10, 100, 1_000, 4_500]
-STEPS, N = budget(1_500, 1_500, 3), budget(250, 250, 20)
+STEPS, N = budget(800, 800, 3), budget(250, 250, 20)
 
 
 def main():

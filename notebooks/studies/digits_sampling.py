@@ -6,7 +6,7 @@ The picture: the same ten noises, asked for 0 to 9, with more and more guidance.
 from pathlib import Path
 
 import torch
-from digits_unet import DEVICE, by_parts, draw, trained_judge
+from digits_unet import DEVICE, FOLDER, by_parts, draw, real_digits, trained_judge
 
 from minidiff import show, study, unet
 from minidiff.data import load_digits
@@ -26,22 +26,21 @@ N = budget(400, 400, 20)
 def main():
     digits, judge = load_digits(), trained_judge()
     asked = torch.arange(N) % 10
-    every = torch.cat([digits.train, digits.val])[:budget(None, None, 30)]
-    real, labels = by_parts(judge.features, every), torch.cat([digits.train_labels, digits.val_labels])
-    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:2 * N]
+    every, labels = real_digits(digits, 2 * N)
+    real = by_parts(judge.features, every)
     training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE))
-    for _ in train(training):
+    for _ in train(training, f"{FOLDER}/unet_digits.safetensors"):                   # loaded if chapter 4 has run
         pass
 
     def only_digit(labels):                                      # no stroke, no lean: one group a digit
         return torch.nn.functional.pad(labels[:, None], (0, 3))
 
-    real_spread = spread(every[order[:N]], only_digit(labels[:len(every)][order[:N]]))
+    real_spread = spread(every[:N], only_digit(labels[:N]))
 
     def measured(w, step, steps, spacing=crowded_levels):
         drawn = draw(training.model, asked, w, step, steps, spacing)
         right = (by_parts(judge, drawn).argmax(1).cpu() == asked).float().mean().item()
-        distance, floor = frechet_with_floor(by_parts(judge.features, drawn), real[order])
+        distance, floor = frechet_with_floor(by_parts(judge.features, drawn), real, labels)
         row = {"right": right, "frechet": distance, "floor": floor,
                "diversity": spread(drawn.cpu(), only_digit(asked)) / real_spread}
         print(w, step.__name__, spacing.__name__, steps, row, flush=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from digits_unet import DEVICE, by_parts, draw, trained_judge
+from digits_unet import DEVICE, by_parts, draw, real_digits, trained_judge
 
 from minidiff import show, study, unet
 from minidiff.data import load_digits
@@ -25,9 +25,8 @@ WAYS = {"eps, all levels alike": ("eps", "eps", ()), "x0, all levels alike": ("x
 def main():
     digits, judge, results = load_digits(), trained_judge(), {name: [] for name in WAYS}
     asked, rows = torch.arange(N) % 10, []
-    every = torch.cat([digits.train, digits.val])
-    some = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:2 * N]
-    real = by_parts(judge.features, every[some])
+    every, labels = real_digits(digits, 2 * N)
+    real = by_parts(judge.features, every)
     for seed in SEEDS:
         for name, (predicts, weight, levels) in WAYS.items():
             training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed,
@@ -37,7 +36,7 @@ def main():
                 pass
             drawn = draw(training.model, asked, 1, ddim_step, budget(25, 25, 3))
             right = (by_parts(judge, drawn).argmax(1).cpu() == asked).float().mean().item()
-            distance, floor = frechet_with_floor(by_parts(judge.features, drawn), real)
+            distance, floor = frechet_with_floor(by_parts(judge.features, drawn), real, labels)
             results[name].append({"seed": seed, "right": right, "frechet": distance, "floor": floor})
             rows += [drawn[:10].cpu()] if seed == 0 else []
             print(name, results[name][-1], flush=True)

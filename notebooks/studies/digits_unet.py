@@ -20,7 +20,7 @@ from minidiff.vit import recipe
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 N, STEPS = budget(5_000, 5_000, 20), budget(25, 25, 3)
 WAYS = {"w = 1": (1, ddpm_step, N), "w = 2": (2, ddim_step, N // 2)}
-DEVICE = pick_device()
+DEVICE, FOLDER = pick_device(), os.environ.get("MINIDIFF_FOLDER", "runs")
 
 
 @torch.no_grad()
@@ -40,9 +40,8 @@ def draw(model, asked, w, step, steps=STEPS, spacing=crowded_levels):
 
 def trained_judge():
     """The judge that `make demo` trained; trained here where there is none."""
-    folder = os.environ.get("MINIDIFF_FOLDER", "runs")
-    judging = metrics.recipe(wardrobes(folder)[0])
-    for _ in train(judging, f"{folder}/judge.safetensors"):
+    judging = metrics.recipe(wardrobes(FOLDER)[0])
+    for _ in train(judging, f"{FOLDER}/judge.safetensors"):
         pass
     return judging.model.to(DEVICE)
 
@@ -50,6 +49,14 @@ def trained_judge():
 @torch.no_grad()
 def by_parts(function, pictures):
     return torch.cat([function(part) for part in pictures.to(DEVICE).split(500)])
+
+
+def real_digits(digits, count):
+    """Real digits, ten after ten one of each kind, and which they are; at random otherwise."""
+    every, labels = torch.cat([digits.train, digits.val]), torch.cat([digits.train_labels, digits.val_labels])
+    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))
+    by_class = torch.stack([order[labels[order] == digit] for digit in range(10)], 1)       # (500, 10)
+    return every[by_class.flatten()[:count]], labels[by_class.flatten()[:count]]
 
 
 def learned_from(pictures, labels, digits, seed):
@@ -65,7 +72,7 @@ def learned_from(pictures, labels, digits, seed):
 def main():
     digits, judge, runs, first = load_digits(), trained_judge(), [], None
     asked = torch.arange(N) % 10
-    every = torch.cat([digits.train, digits.val])[:budget(None, None, 20)]
+    every, labels = real_digits(digits, budget(5_000, 5_000, 20))
     real = by_parts(judge.features, every)
     for seed in SEEDS:
         training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed)
@@ -78,7 +85,7 @@ def main():
             drawn = draw(training.model, asked[:n], w, step)
             seconds = (time.perf_counter() - start) / n
             right = (by_parts(judge, drawn).argmax(1).cpu() == asked[:n]).float().mean().item()
-            distance, floor = frechet_with_floor(by_parts(judge.features, drawn), real)
+            distance, floor = frechet_with_floor(by_parts(judge.features, drawn), real, labels)
             run["ways"][name] = {"right": right, "pictures": n, "interval": list(wilson(right, n)), "frechet": distance,
                                  "floor": floor, "seconds a picture": seconds}
             if name == "w = 1":
