@@ -45,20 +45,24 @@ def colored_caption(caption):
     return next((WORD_COLORS[word] for word in caption.split() if word in WORD_COLORS), "#222222")
 
 
+def _stamp(ax, picture, caption="", fontsize=9):
+    """One picture on its axis, its caption below in the color that it names."""
+    bare(ax).imshow(to_image(picture), interpolation="nearest")
+    ax.set_xlabel(textwrap.fill(caption, 16), fontsize=fontsize, color=colored_caption(caption))
+
+
 def grid(pictures, captions=None, columns=8, size=1.3, title=None):
-    """Pictures (B, C, H, W) in rows, each with its caption under it."""
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    tall = size * (1.35 if captions else 1.05)
-    figure = Figure(figsize=(columns * size, rows * tall + (0.35 if title else 0)), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for ax in axes:
-        bare(ax)
-    for i, (ax, picture) in enumerate(zip(axes, pictures)):
-        ax.imshow(to_image(picture), interpolation="nearest")
-        if captions:
-            ax.set_xlabel(textwrap.fill(captions[i].removeprefix("a "), 16), fontsize=6.5 * size,
-                          color=colored_caption(captions[i]))
+    """Pictures (B, C, H, W) in rows, each with its caption under it; or one caption for each row, under its first."""
+    rows = -(-len(pictures) // (columns := min(columns, len(pictures))))
+    if captions and len(captions) == rows:
+        captions = [caption if i == 0 else "" for caption in captions for i in range(columns)][:len(pictures)]
+    if captions and len(captions) != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures take as many captions, or one a row ({rows}); got {len(captions)}")
+    tall = rows * size * (1.35 if captions else 1.05) + (0.35 if title else 0)
+    figure = Figure(figsize=(columns * size, tall), layout="constrained")
+    axes = [bare(ax) for ax in figure.subplots(rows, columns, squeeze=False).flatten()]
+    for ax, picture, caption in zip(axes, pictures, captions or [""] * len(pictures)):
+        _stamp(ax, picture, caption.removeprefix("a "), 6.5 * size)
     if title:
         figure.suptitle(title, fontsize=9 * size)
     return figure
@@ -77,16 +81,12 @@ def gallery(pictures, captions, film, levels, title):
     figure = Figure(figsize=(11, 1.75 * rows + 1.5), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.75 * rows, 1.2])
     top.suptitle(title, fontsize=12)
-    axes = top.subplots(rows, columns, squeeze=False).flatten()
-    for ax in axes:
-        bare(ax)
+    axes = [bare(ax) for ax in top.subplots(rows, columns, squeeze=False).flatten()]
     for ax, picture, caption in zip(axes, pictures, captions):
-        ax.imshow(to_image(picture), interpolation="nearest")
-        ax.set_xlabel(textwrap.fill(caption, 16), fontsize=9, color=colored_caption(caption))
+        _stamp(ax, picture, caption)
     bottom.suptitle(f"From noise to “{captions[0]}”: the latent decoded on the way", fontsize=11)
     for ax, frame, level in zip(bottom.subplots(1, len(film), squeeze=False)[0], film, levels):
-        bare(ax).imshow(to_image(frame), interpolation="nearest")
-        ax.set_xlabel(f"level {level}", fontsize=9)
+        _stamp(ax, frame, f"level {level}")
     return figure
 
 

@@ -90,17 +90,27 @@ def latents_of(wardrobe, model, n, seed=0):
     return torch.cat(latents), torch.cat(said)
 
 
+def tersely(attributes, generator):
+    """What is said of pictures while the UNet learns: their attributes (B, 4), one word in ten left out."""
+    return drop_words(attributes, TERSE, generator)
+
+
 @torch.no_grad()
-def unet_recipe(wardrobe, clip_model, model, seed=0, **settings):
-    """Train the UNet on latents, looking at the frozen states of captions with one word in ten left out."""
+def unet_recipe(wardrobe, tower, model, seed=0, encoded=None, say=tersely, **settings):
+    """Train the UNet on latents, looking at the frozen states of captions.
+
+    tower: who reads the captions, with `text_states` (CLIP); model: the autoencoder; encoded: what `latents_of` gave,
+    encoded here if not given; say(attributes, generator): which words of them are said.
+    """
     started = time.perf_counter()
-    latents, attributes = latents_of(wardrobe, model, budget(full=500_000, small=80_000, fast=1_000), seed)
-    states = clip_model.text_states([sentence(said) for said in every_caption()])         # (1408, L, D)
+    many = budget(full=500_000, small=80_000, fast=1_000)
+    latents, attributes = encoded or latents_of(wardrobe, model, many, seed)
+    states = tower.text_states([sentence(said) for said in every_caption()])              # (1408, L, D)
 
     def conds(rows, generator):
-        return states[caption_index(drop_words(attributes[rows], TERSE, generator))]
+        return states[caption_index(say(attributes[rows], generator))]
 
-    recipe = unet.recipe(latents, conds, clip_model.text_states([""]), seed, **settings)
+    recipe = unet.recipe(latents, conds, tower.text_states([""]), seed, **settings)
     recipe.seconds_before = time.perf_counter() - started
     return recipe
 

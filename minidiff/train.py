@@ -34,6 +34,7 @@ class Recipe:
     lr: float
     seed: int = 0
     warmup: float = 0.05                                         # share of the steps
+    decay: str = "cosine"                                        # how the learning rate falls, or "linear"
     weight_decay: float = 0.01
     ema: float | None = None                                     # decay of the moving average, None for none
     finish: Callable = lambda model: None
@@ -41,7 +42,7 @@ class Recipe:
 
     def settings(self):
         """What must be equal for a training to go on where another left off."""
-        names = ("steps", "batch", "lr", "seed", "warmup", "weight_decay", "ema")
+        names = ("steps", "batch", "lr", "seed", "warmup", "decay", "weight_decay", "ema")
         return {"config": asdict(self.config)} | {name: getattr(self, name) for name in names}
 
 
@@ -76,10 +77,11 @@ class EMA:
 
 
 def lr_at(step, recipe):
-    """The learning rate of a step: up in a straight line, then down to zero on half a cosine wave."""
+    """The learning rate of a step: up in a straight line, then down to zero, on half a cosine wave or straight."""
     rise = max(1, round(recipe.warmup * recipe.steps))
-    wave = math.cos(math.pi * (step - rise) / max(1, recipe.steps - rise))
-    return recipe.lr * ((step + 1) / rise if step < rise else (1 + wave) / 2)
+    past = (step - rise) / max(1, recipe.steps - rise)
+    fall = 1 - past if recipe.decay == "linear" else (1 + math.cos(math.pi * past)) / 2
+    return recipe.lr * ((step + 1) / rise if step < rise else fall)
 
 
 def train(recipe, path=None, save_every=15.0):
@@ -155,8 +157,7 @@ def _signals_wait():
 
 def _save_training(path, recipe, optimizer, ema, step, seconds):
     tensors = {f"model.{name}": t for name, t in recipe.model.state_dict().items()}
-    if ema:
-        tensors |= {f"ema.{name}": t for name, t in ema.shadow.items()}
+    tensors |= {f"ema.{name}": t for name, t in (ema.shadow if ema else {}).items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": t for name, t in state.items()}
     save_checkpoint(path, tensors, {"settings": recipe.settings(), "step": step, "seconds": seconds})
@@ -179,14 +180,13 @@ def _resume(path, recipe, optimizer, ema):
         return 0, recipe.seconds_before
     tensors, about = load_checkpoint(path)
     wanted = json.loads(json.dumps(recipe.settings()))
-    if about["settings"] != wanted:
-        other = [k for k in wanted if about["settings"].get(k) != wanted[k]]
+    found = {"decay": "cosine"} | about["settings"]              # the only one, until it had a name
+    if found != wanted:
+        other = [k for k in wanted if found.get(k) != wanted[k]]
         raise CheckpointError(f"{path} was trained with other settings ({', '.join(other)} differ: another budget or "
                               "seed?). Give another --folder, or delete that file")
-
     def part(prefix):
         return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
     recipe.model.load_state_dict(part("model."))
     if about["step"] < recipe.steps:
         state = {}

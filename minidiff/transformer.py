@@ -13,7 +13,11 @@ from minidiff.captions import (
     LENGTH,
     PAD,
     VOCABULARY,
+    all_combinations,
     detokenize,
+    is_true_of,
+    parse,
+    sentence,
     tokenize,
 )
 from minidiff.runtime import budget, seed_all
@@ -144,6 +148,23 @@ def continue_caption(model, beginning, n, generator, temperature=1.0, top_k=None
         chosen = torch.multinomial(next_word_shares(model(ids)[:, -1], temperature, top_k), 1, generator=generator)
         over = (ids == END).any(1, keepdim=True)
         ids = torch.cat([ids, chosen.masked_fill(over, PAD)], 1)
+    return detokenize(ids)
+
+
+@torch.no_grad()
+def upsample(model, captions, generator, temperature=1.0):
+    """Terse captions -> as many detailed ones that say the same and more, as a GPT would say them: it writes, and only
+    words are let through with which the terse caption stays true.  [the idea: Betker et al. 2023 (DALL-E 3), app. C]
+    """
+    every = all_combinations()
+    texts = tokenize([sentence(row) for row in every])           # (630, L)
+    fits = is_true_of(torch.tensor([parse(caption) for caption in captions]), every).T              # (B, 630)
+    ids = texts[:1, :1].repeat(len(captions), 1)                 # <start>
+    for i in range(1, LENGTH):
+        possible = F.one_hot(texts[:, i], len(VOCABULARY)).float()                     # (630, V)
+        logits = model(ids)[:, -1].masked_fill(fits.float() @ possible == 0, -torch.inf)
+        ids = torch.cat([ids, torch.multinomial(next_word_shares(logits, temperature), 1, generator=generator)], 1)
+        fits = fits & (texts[:, i] == ids[:, i:])                # those that begin as was said so far
     return detokenize(ids)
 
 

@@ -119,8 +119,8 @@ class UNet(nn.Module):
 
 
 def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=None, lr=8e-3, drop=0.1, levels=(),
-           weight="v"):
-    """Train a UNet on clean pictures or latents (N, C, H, W).
+           weight="v", net=UNet):
+    """Train a UNet, or another `net` that keeps its contract, on clean pictures or latents (N, C, H, W).
 
     conds(rows, generator) -> the conditions (B, L, D) of those rows, null (1, L, D) the one that says nothing,
     which replaces a share `drop` of them; both None for a UNet without conditions.  `levels`: middle and width of the
@@ -129,7 +129,7 @@ def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=None, lr
     config = config or budget(full=UNetConfig(widths=(128,), blocks=2), small=UNetConfig(), fast=UNetConfig())
     batch = batch or budget(full=512, small=256, fast=64)
     seed_all(seed)
-    model = UNet(config).to(latents.device)
+    model = net(config).to(latents.device)
 
     def loss_of(model, generator):
         rows = torch.randint(len(latents), (batch,), generator=generator, device=latents.device)

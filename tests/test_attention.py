@@ -6,7 +6,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from minidiff.attention import Attention, attend, attention_weights
-from minidiff.captions import LENGTH, PAD, detokenize, grammar, next_word_entropy, parse, tokenize
+from minidiff.captions import (
+    LENGTH,
+    PAD,
+    STROKES,
+    TOKEN,
+    all_combinations,
+    detokenize,
+    every_caption,
+    grammar,
+    is_true_of,
+    next_word_entropy,
+    parse,
+    sentence,
+    tokenize,
+)
 from minidiff.runtime import generator_for
 from minidiff.train import train
 from minidiff.transformer import (
@@ -20,6 +34,7 @@ from minidiff.transformer import (
     gpt_recipe,
     next_word_loss,
     next_word_shares,
+    upsample,
 )
 
 torch.manual_seed(0)
@@ -189,6 +204,22 @@ def test_a_trained_gpt_is_near_the_entropy_of_the_grammar_which_none_can_beat(tr
         loss = (shares @ next_word_loss(trained_gpt, ids).double()).sum().item()
     floor = next_word_entropy(ids, shares).sum().item()
     assert floor < loss < 1.02 * floor
+
+
+def test_upsampled_captions_say_the_same_and_more_as_often_as_the_gpt_would():
+    said, n = "a red seven leaning right", 3_000                 # what is open is the stroke: three ways to go on
+    gpt = wake(TinyGPT(GPTConfig(width=24)))
+    written = upsample(gpt, [said] * n, generator_for(1))
+    ways = [said.replace("a red", f"a {stroke} red") for stroke in STROKES]
+    found = torch.tensor([written.count(way) / n for way in ways])
+    logits = gpt(tokenize(["a"]))[0, 1, [TOKEN[stroke] for stroke in STROKES]]
+    assert found.sum() == 1
+    torch.testing.assert_close(found, logits.softmax(-1).detach(), atol=0.03, rtol=0)
+    terse = [sentence(row) for row in every_caption()[::7]]
+    more = torch.tensor([parse(caption) for caption in upsample(gpt, terse, generator_for(2))])
+    assert (more >= 0).all() and is_true_of(torch.tensor([parse(c) for c in terse]), more).diagonal().all()
+    full = [sentence(row) for row in all_combinations()[::13]]
+    assert upsample(gpt, full, generator_for(3)) == full
 
 
 def test_a_trained_gpt_says_captions_that_parse_and_keeps_the_beginning(trained_gpt):

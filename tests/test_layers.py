@@ -11,7 +11,7 @@ LAYERS = {
     1: ["data", "captions", "schedule", "checkpoint", "optimizer", "show", "study"],
     2: ["clouds", "dressing", "objectives", "samplers", "attention", "blocks", "train", "looks", "likelihood"],
     3: ["toy", "transformer", "autoencoder"],
-    4: ["clip", "unet"],
+    4: ["clip", "unet", "dit"],
     5: ["metrics"],
     6: ["text2image", "vit"],
     7: ["report"],

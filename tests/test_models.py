@@ -11,6 +11,7 @@ from minidiff import autoencoder, clip, unet
 from minidiff.autoencoder import Autoencoder, AutoencoderConfig, kl_to_normal, psnr
 from minidiff.blocks import Down, ResBlock, Up, time_embedding
 from minidiff.clip import Clip, ClipConfig, contrastive_loss, shift
+from minidiff.dit import DiT, DiTConfig
 from minidiff.runtime import generator_for
 from minidiff.schedule import to_eps
 from minidiff.transformer import TextConfig
@@ -89,6 +90,31 @@ def test_a_unet_on_patches_answers_alone_as_in_a_batch_and_listens():
         UNet(UNetConfig(attention=(False,)))
 
 
+def test_a_transformer_denoiser_keeps_the_unets_contract_and_its_places_are_a_set():
+    x, t, cond = torch.randn(5, 3, 2, 2), torch.tensor([1, 5, 50, 500, 1000]), torch.randn(5, 7, 13)
+    model = DiT(DiTConfig(channels=3, size=2, width=20, depth=2, heads=5, cond_width=13))
+    torch.testing.assert_close(model(x, t, cond), to_eps(torch.zeros_like(x), x, t, model.schedule, "v"))
+    out = wake(model).network(x, t, cond)
+    torch.testing.assert_close(out[3:4], model.network(x[3:4], t[3:4], cond[3:4]), atol=1e-5, rtol=1e-4)
+    assert (model.network(x, t.flip(0), cond) - out)[:2].abs().max() > 1e-4
+    assert (model.network(x, t, cond.flip(-1)) - out).abs().amax((1, 2, 3)).min() > 1e-4
+    assert (model.network(x.flip(2), t, cond) - out.flip(2)).abs().max() > 1e-4       # positions tell places apart
+    with torch.no_grad():
+        model.position.copy_(model.position[:1].expand(4, -1))
+    flipped = model.network(x.flip(2), t, cond)                  # and nothing else does
+    torch.testing.assert_close(flipped, model.network(x, t, cond).flip(2), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape, cond, words", [
+    ((1, 3, 2, 3), (1, 5, 13), r"2 x 2 .*got \(1, 3, 2, 3\)"), ((1, 4, 2, 2), (1, 5, 13), "takes"),
+    ((1, 3, 2, 2), None, "condition"), ((1, 3, 2, 2), (1, 5, 12), "condition"),
+])
+def test_a_transformer_denoiser_refuses_what_it_was_not_built_for(shape, cond, words):
+    model = DiT(DiTConfig(channels=3, size=2, width=20, depth=1, heads=5, cond_width=13))
+    with pytest.raises(ValueError, match=words):
+        model(torch.zeros(shape), torch.tensor([1]), None if cond is None else torch.zeros(cond))
+
+
 def test_digits_as_conditions_have_a_single_one():
     states = unet.digit_states(torch.tensor([3, 0]))
     assert states.shape == (2, 1, 10) and states.sum() == 2 and states[0, 0, 3] == 1 and states[1, 0, 0] == 1
@@ -123,7 +149,8 @@ def test_measured_latents_have_mean_0_and_spread_1_and_decode_undoes_the_scale(w
 
 
 def test_psnr_by_hand():
-    assert psnr(torch.ones(3), torch.zeros(3)).item() == pytest.approx(10 * math.log10(4))
+    twice = psnr(torch.tensor([[1.0, 1.0, 1.0], [0.2, 0.2, 0.2]]), torch.zeros(2, 3))
+    torch.testing.assert_close(twice, torch.tensor([10 * math.log10(4), 20.0]))
 
 
 def contrast_by_hand(logits, positive):

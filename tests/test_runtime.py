@@ -63,6 +63,10 @@ def test_figures_have_a_picture_for_each_tensor_and_a_caption_in_its_color():
     assert figure._repr_png_().startswith(b"\x89PNG")              # what a notebook shows
     film = show.strip([torch.zeros(1, 8, 8)] * 4, ["1000", "500", "250", "0"])
     assert [ax.get_xlabel() for ax in film.get_axes()] == ["1000", "500", "250", "0"]
+    rows = show.grid(torch.zeros(5, 3, 8, 8), ["first row", "second"], columns=3)
+    assert [ax.get_xlabel() for ax in rows.get_axes()] == ["first row", "", "", "second", "", ""]
+    with pytest.raises(ValueError, match=r"5 pictures take as many captions, or one a row \(2\); got 4"):
+        show.grid(torch.zeros(5, 3, 8, 8), ["too few"] * 4, columns=3)
 
 
 def test_a_loss_curve_shows_the_values_their_running_mean_and_the_floor():

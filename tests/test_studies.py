@@ -121,3 +121,13 @@ def test_the_kept_guidance_trades_kinds_for_right_digits():
     rows = {row["w"]: row for row in study.load("digits_sampling", FOLDER)["results"]["guidance"]}
     assert rows[0]["right"] < 0.2 < 0.9 < rows[1]["right"] < rows[2]["right"]
     assert rows[1]["diversity"] > rows[2]["diversity"] and rows[1]["frechet"] < rows[2]["frechet"] < rows[8]["frechet"]
+
+
+def test_the_kept_autoencoders_keep_what_matters_as_the_chapter_says():
+    results = study.load("latent_seeds", FOLDER)["results"]
+    originals, linear = results["originals"], results["linear, 64 numbers"]
+    for run in results["runs"]:
+        assert run["psnr"] >= 32.4 and run["psnr"] > linear["psnr"] + 10 and run["seconds"] <= 120
+        assert run["digit"] >= originals["digit"] - 0.005 and run["color"] >= 0.999
+        assert run["stroke"] >= originals["stroke"] - 0.01 and run["lean"] >= originals["lean"] - 0.002
+        assert all(abs(spread - 1) <= 0.02 for spread in run["spread by channel"])

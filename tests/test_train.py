@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -55,6 +55,9 @@ def test_learning_rate_rises_and_falls_to_zero():
     assert rates[0] == pytest.approx(0.001) and max(rates) == rates[9] == rates[10] == 0.01
     assert rates[105] == pytest.approx(0.005) and rates[-1] < 1e-5
     assert rates[10:] == sorted(rates[10:], reverse=True)
+    straight = [lr_at(step, replace(recipe, decay="linear")) for step in range(200)]
+    assert straight[:10] == rates[:10] and straight[105] == pytest.approx(0.005)
+    assert straight[57] == pytest.approx(0.01 * (200 - 57) / 190) and straight[-1] == pytest.approx(0.01 / 190)
 
 
 @pytest.mark.parametrize("shape", [(3, 7, 17), (2, 17, 7), (1, 13, 13)])

@@ -123,7 +123,7 @@ def picture(model, val):
     best = (model.embed_captions(asks) @ model.embed_pictures(pictures).T).topk(8).indices.flatten()
     right = is_true_of(torch.tensor([parse(ask) for ask in asks]), facts[best])
     print("right in the picture:", [right[8 * i:8 * i + 8, i].sum().item() for i in range(3)], "of 8")
-    return show.grid(pictures[best], [ask if i == 0 else "" for ask in asks for i in range(8)], size=1.1)
+    return show.grid(pictures[best], list(asks), size=1.1)
 
 
 def main():

@@ -77,8 +77,8 @@ def main():
             print(name, results[name][-1], flush=True)
     study.keep(__file__, {"seconds": SECONDS, "batch": training.batch, "pictures": N}, results)
     if budget(True, True, False):
-        names = [name if i == 0 else "" for name in NETS for i in range(10)]
-        show.grid(torch.cat(rows), names, columns=10, size=0.9).savefig(Path(__file__).with_suffix(".png"), dpi=100)
+        figure = show.grid(torch.cat(rows), list(NETS), columns=10, size=0.9)
+        figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ def main():
     rows = [draw(training.model, asked[:10], w, ddim_step, budget(25, 25, 2)) for w in shown]
     study.keep(__file__, {"pictures": N, "training steps": training.steps}, {"samplers": ways, "guidance": guidance})
     if budget(True, True, False):
-        names = [f"w = {w}" if i == 0 else "" for w in shown for i in range(10)]
-        show.grid(torch.cat(rows), names, columns=10, size=0.9).savefig(Path(__file__).with_suffix(".png"), dpi=100)
+        figure = show.grid(torch.cat(rows), [f"w = {w}" for w in shown], columns=10, size=0.9)
+        figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,17 @@ def trained_judge():
     return judging.model.to(DEVICE)
 
 
+def steps_within(seconds, make):
+    """How many steps of the training `make()` take that many seconds, judged by the median of the first ones."""
+    measuring, times = train(make()), []
+    for _ in range(budget(12, 12, 2)):
+        start = time.perf_counter()
+        next(measuring)
+        times.append(time.perf_counter() - start)
+    measuring.close()
+    return max(3, round(seconds / sorted(times)[len(times) // 2]))
+
+
 @torch.no_grad()
 def by_parts(function, pictures):
     return torch.cat([function(part) for part in pictures.to(DEVICE).split(500)])

@@ -1,0 +1,58 @@
+"""How small may a latent be?  The same autoencoder with latents 12, 24, 48 and 96 times smaller than the picture, each
+trained for as many steps, three seeds: what is left of unseen digits, and how long a step of a diffusion on it takes.
+The picture: unseen digits, and what is left of them.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from digits_unet import DEVICE, FOLDER, trained_judge
+from latent_seeds import rebuilt_by, report, save_rows
+
+from minidiff import autoencoder, study, unet
+from minidiff.autoencoder import AutoencoderConfig
+from minidiff.runtime import budget, generator_for
+from minidiff.text2image import wardrobes
+from minidiff.train import train
+
+SIZES = {"12 times smaller": (AutoencoderConfig(widths=(32, 64), blocks=(1, 1)), 8),
+         "24 times smaller": (AutoencoderConfig(latent_channels=8), 4),
+         "48 times smaller": (AutoencoderConfig(), 4),
+         "96 times smaller": (AutoencoderConfig(latent_channels=2), 4)}
+SEEDS, STEPS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(300, 300, 3), budget(2_000, 2_000, 40)
+
+
+def seconds_a_step(channels, size, patch=1):
+    """The shortest of several training steps of the small UNet on latents (64, channels, size, size)."""
+    latents = torch.randn(64, channels, size, size, device=DEVICE)
+    config = unet.UNetConfig(channels, attention=(False,), cond_width=None, patch=patch)
+    seconds, before = [], time.perf_counter()
+    for _ in train(unet.recipe(latents, None, None, config=config, steps=budget(20, 20, 3), batch=64)):
+        seconds.append(time.perf_counter() - before)
+        before = time.perf_counter()
+    return min(seconds)
+
+
+def main():
+    (known, unseen), judge = wardrobes(FOLDER, DEVICE), trained_judge()
+    pictures, attributes = unseen.sample(N, generator_for(7, device=DEVICE))
+    results, rows = {name: [] for name in SIZES}, [pictures[:10]]
+    for seed in SEEDS:
+        for name, (config, size) in SIZES.items():
+            training = autoencoder.recipe(known, seed, config, STEPS)
+            for _ in train(training):
+                pass
+            rebuilt = rebuilt_by(training.model, pictures)
+            results[name].append({"seed": seed, **report(judge, rebuilt, pictures, attributes),
+                                  "seconds": seconds_a_step(config.latent_channels, size)})
+            rows += [rebuilt[:10]] if seed == 0 else []
+            print(name, results[name][-1], flush=True)
+    study.keep(__file__, {"steps": STEPS, "pictures": N, "batch of the diffusion": 64},
+               {"sizes": results, "seconds on the picture": seconds_a_step(3, 32),
+                "originals": report(judge, pictures + 1e-6, pictures, attributes)})
+    save_rows(rows, ("unseen", *SIZES), Path(__file__).with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
