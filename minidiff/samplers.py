@@ -6,6 +6,7 @@ random steps call it.
 """
 
 import itertools
+import math
 
 import torch
 
@@ -56,8 +57,7 @@ def heun_step(denoise, xt, t, s, schedule, cond=None, noise=None):
     """A second-order step: look ahead with DDIM, then walk with the mean of both slopes.  [EDM algorithm 1]
 
     In the coordinates y = x / sqrt(a), k = sqrt(1/a - 1), DDIM is Euler's method for dy/dk = eps.
-    The step to level 0 is a plain DDIM step, as in EDM.
-    """
+    The step to level 0 is a plain DDIM step, as in EDM."""
     a_t, a_s = schedule.alpha_bar[t].double(), schedule.alpha_bar[s].double()
     k_t, k_s = (1 / a_t - 1).sqrt(), (1 / a_s - 1).sqrt()
     y = xt / a_t.sqrt()
@@ -70,29 +70,29 @@ def heun_step(denoise, xt, t, s, schedule, cond=None, noise=None):
 
 def langevin_step(denoise, xt, t, schedule, size, cond=None, noise=None):
     """One Langevin step at level t: x + size/2 score + sqrt(size) z, which leaves the density of level t as it is
-    for small sizes.  [Song & Ermon 2019, eq. 4]
-    """
+    for small sizes.  [Song & Ermon 2019, eq. 4]"""
     eps = _denoise_at(denoise, xt, t, cond)
     score = from_eps(eps, xt, torch.full((len(xt),), t, device=xt.device), schedule, "score")
     return xt + size / 2 * score + size**0.5 * noise()
 
 
-def guided(denoise, null, w):
+def guided(denoise, null, w, below=math.inf):
     """A denoiser that listens w times as much: uncond + w (cond - uncond).  [Ho & Salimans 2022, eq. 6]
 
     null (1, ...): the condition that says nothing.  w = 0 ignores the condition, w = 1 is the plain conditional
-    denoiser, w > 1 exaggerates.  (That paper counts from 0: its w is ours minus 1.)
+    denoiser, w > 1 exaggerates.  (That paper counts from 0: its w is ours minus 1.)  below: exaggerate only below this
+    level; above, where it is decided what will be drawn, listen plainly, so that it stays varied.  w = 0 ignores the
+    condition everywhere.  [a limited interval: Kynkäänniemi et al. 2024]
     """
-    w = float(w)
-    if not torch.isfinite(torch.tensor(w)):
+    if not math.isfinite(w := float(w)):
         raise ValueError(f"guidance must be a finite number, got {w}")
 
     def denoise_guided(xt, t, cond):
         nothing = null.expand_as(cond)
-        if w == 1:
-            return denoise(xt, t, cond)
         if w == 0:
             return denoise(xt, t, nothing)
+        if w == 1 or bool((t >= below).all()):
+            return denoise(xt, t, cond)
         uncond, with_cond = denoise(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([nothing, cond])).chunk(2)
         return uncond + w * (with_cond - uncond)
 

@@ -17,12 +17,13 @@ WORD_COLORS = {"red": "#d62020", "green": "#1a9a1a", "blue": "#2050d0", "yellow"
 
 
 class Figure(matplotlib.figure.Figure):
-    """A matplotlib figure that a notebook shows as the last line of a cell, whatever backend is in use."""
+    """A matplotlib figure that a notebook shows as the last line of a cell, whatever backend is in use; as a PNG of
+    256 colors, half the bytes."""
 
     def _repr_png_(self):
         drawn, small = io.BytesIO(), io.BytesIO()
         self.savefig(drawn, format="png", dpi=80)
-        Image.open(drawn).convert("RGB").quantize(128).save(small, "PNG", optimize=True)   # a third of the bytes
+        Image.open(drawn).convert("RGB").quantize(256, kmeans=2).save(small, "PNG", optimize=True)
         return small.getvalue()
 
 

@@ -13,10 +13,10 @@ from minidiff.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from minidiff.data import SHA256, load_digits
 from minidiff.dressing import Wardrobe, shapes
 from minidiff.runtime import autocast, budget, generator_for, noise_for, pick_device
-from minidiff.samplers import ddim_step, guided, sample
+from minidiff.samplers import guided, heun_step, sample
 
 STAGES = ("judge", "clip", "autoencoder", "unet")
-GUIDANCE, STEPS = 2.0, 25                                        # the defaults of every command
+GUIDANCE, BELOW, STEPS = 3.0, 700, 17                            # the defaults of every command
 TERSE = 0.1                                                      # share of words left out while the UNet learns
 
 
@@ -41,20 +41,21 @@ def load(folder="runs", device=None):
     return Parts(**{name: modules[name].load(Path(folder) / f"{name}.safetensors").to(device) for name in STAGES})
 
 
-def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=ddim_step):
-    """The latents (B, 4, 4, 4) on the way from noise to picture: yields (level, latents), steps + 1 times."""
+def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW):
+    """The latents (B, 4, 4, 4) on the way from noise to picture: yields (level, latents), steps + 1 times.
+    The caption is exaggerated `below` a level only, see `guided`."""
     text, null = parts.clip.text_states(captions), parts.clip.text_states([""])    # (B, L, D), (1, L, D)
     if len(captions) != len(seeds):
         raise ValueError(f"one seed a caption: got {len(captions)} captions and {len(seeds)} seeds")
-    denoise = guided(parts.unet, null, guidance)
+    denoise = guided(parts.unet, null, guidance, below)
     zT = noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)     # (B, 4, 4, 4)
     yield from sample(denoise, zT, parts.unet.schedule, steps, step, cond=text, seeds=seeds)
 
 
 @torch.no_grad()
-def draw(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=ddim_step):
+def draw(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW):
     """Sentences and seeds -> pictures (B, 3, 32, 32) in [-1, 1]; the same seed, the same picture."""
-    for _, z in denoising(captions, seeds, parts, guidance, steps, step):
+    for _, z in denoising(captions, seeds, parts, guidance, steps, step, below):
         pass                                                     # text-guided diffusion, on latents
     return parts.autoencoder.decode(z).clamp(-1, 1)
 

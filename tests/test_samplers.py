@@ -129,6 +129,10 @@ def test_guidance_is_unconditional_at_0_conditional_at_1_and_linear_beyond():
     assert torch.equal(guided(toward, null, 0)(xt, t, cond), toward(xt, t, null))
     assert torch.equal(guided(toward, null, 1)(xt, t, cond), toward(xt, t, cond))
     torch.testing.assert_close(guided(toward, null, 3)(xt, t, cond), xt + 2 + 3 * 8)
+    for level, w in ((499, 3), (500, 1), (1000, 1)):             # exaggerated below a level, plain from there on
+        t = torch.full((3,), level)
+        assert torch.equal(guided(toward, null, 3, below=500)(xt, t, cond), guided(toward, null, w)(xt, t, cond))
+        assert torch.equal(guided(toward, null, 0, below=500)(xt, t, cond), toward(xt, t, null))
     with pytest.raises(ValueError, match="finite"):
         guided(toward, null, float("nan"))
 

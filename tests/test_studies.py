@@ -131,3 +131,23 @@ def test_the_kept_autoencoders_keep_what_matters_as_the_chapter_says():
         assert run["digit"] >= originals["digit"] - 0.005 and run["color"] >= 0.999
         assert run["stroke"] >= originals["stroke"] - 0.01 and run["lean"] >= originals["lean"] - 0.002
         assert all(abs(spread - 1) <= 0.02 for spread in run["spread by channel"])
+
+
+def mean_of(runs, key, part=None):
+    return sum(run[part][key] if part else run[key] for run in runs) / len(runs)
+
+
+def test_the_kept_latents_rank_as_the_chapter_says():
+    sizes = list(study.load("latent_sizes", FOLDER)["results"]["sizes"].values())      # 12, 24, 48, 96 times smaller
+    assert all(mean_of(a, "psnr") > mean_of(b, "psnr") + 0.8 for a, b in zip(sizes, sizes[1:]))
+    weights = study.load("latent_kl", FOLDER)["results"]
+    clear = [row["psnr"] for row in weights]
+    assert weights[2]["weight"] == 1e-4 and abs(clear[2] - clear[0]) < 0.1 and clear[0] > clear[-1] + 6
+    assert all(row["drawn"]["right"] > 0.85 > 0.5 > row["random codes"]["right"] for row in weights)
+    ways = study.load("latent_scale", FOLDER)["results"]["ways"]
+    for good in ("as they come", "measured"):
+        for bad in ("spread 5.49", "times 0.18215"):
+            assert min(run["right"] for run in ways[good]) > max(run["right"] for run in ways[bad]) + 0.05
+    plain, light, heavy = study.load("latent_features", FOLDER)["results"]["ways"].values()
+    assert mean_of(plain, "psnr") > mean_of(light, "psnr") + 0.4 and mean_of(light, "psnr") > mean_of(heavy, "psnr") + 1
+    assert abs(mean_of(plain, "digit") - mean_of(heavy, "digit")) < 0.003

@@ -50,10 +50,11 @@ def measured(captions, said, parts):
     drawn = torch.cat([draw(captions[i:i + 250], range(i, min(i + 250, len(captions))), parts)
                        for i in range(0, len(captions), 250)])
     read = parts.judge.read(drawn).cpu()
-    shares = torch.bincount(read[said[:, 1] == UNSAID, 1], minlength=SIZES[1]).double()
-    shares = shares / shares.sum().clamp_min(1)
-    entropy = -(shares * shares.clamp_min(1e-12).log()).sum() / torch.tensor(SIZES[1]).log()
-    return {"true": is_true_of(said, read).diagonal().float().mean().item(), "variety": entropy.item()}, drawn[:8]
+    found, open_color = {"true": is_true_of(said, read).diagonal().float().mean().item()}, said[:, 1] == UNSAID
+    if open_color.any():
+        shares = torch.bincount(read[open_color, 1], minlength=SIZES[1]) / open_color.sum()
+        found["variety"] = (torch.special.entr(shares).sum() / torch.tensor(SIZES[1]).log()).item()
+    return found, drawn[:8]
 
 
 def main():

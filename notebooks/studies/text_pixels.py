@@ -14,12 +14,12 @@ from minidiff import study, unet
 from minidiff.captions import caption_index, every_caption, sentence
 from minidiff.metrics import accuracy, frechet_with_floor, spread
 from minidiff.runtime import autocast, budget, generator_for, noise_for
-from minidiff.samplers import clipped, guided, sample
-from minidiff.text2image import GUIDANCE, STEPS, latents_of, tersely
+from minidiff.samplers import clipped, guided, heun_step, sample
+from minidiff.text2image import BELOW, GUIDANCE, STEPS, latents_of, tersely
 from minidiff.train import train
 from minidiff.unet import UNetConfig
 
-SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget([25, 75], [25, 75], [0.1, 0.3]), budget(500, 500, 20)
+SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget([25, 75], [25, 75], [0.1, 0.3]), budget(500, 500, 100)
 SMALL = UNetConfig()
 PIXELS = UNetConfig(3, (24, 64), patch=2, attention=(False, True))
 KINDS = {"latents": (SMALL, 256), "pixels": (PIXELS, 64)}
@@ -30,11 +30,11 @@ def drawn_by(model, states, null, parts, latents):
     """Pictures for caption states (N, L, D), with the default guidance and steps."""
     shape, pictures = (4, 4, 4) if latents else (3, 32, 32), []
     for rows in torch.arange(len(states)).split(100):
-        denoise = guided(model, null, GUIDANCE)
+        denoise = guided(model, null, GUIDANCE, BELOW)
         denoise = denoise if latents else clipped(denoise, model.schedule)
         with autocast(DEVICE):
             for _, x in sample(denoise, noise_for(rows.tolist(), shape).to(DEVICE), model.schedule, STEPS,
-                               cond=states[rows], seeds=rows.tolist()):
+                               heun_step, states[rows]):
                 pass
         pictures.append(parts.autoencoder.decode(x.float()) if latents else x.float())
     return torch.cat(pictures).clamp(-1, 1)

@@ -14,7 +14,7 @@ from minidiff.text2image import TERSE, Parts, latents_of, unet_recipe
 from minidiff.train import train
 from minidiff.unet import UNetConfig
 
-SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(60, 60, 0.2), budget(1_000, 1_000, 20)
+SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(50, 50, 0.2), budget(600, 600, 60)
 
 
 class Words:
