@@ -15,7 +15,7 @@ from minidiff.runtime import budget, generator_for
 from minidiff.text2image import draw, latents_of, unet_recipe
 from minidiff.train import train
 
-SEEDS, STEPS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(350, 350, 3), budget(800, 800, 20)
+SEEDS, STEPS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(300, 300, 3), budget(500, 500, 20)
 
 
 def short(attributes, generator):
