@@ -28,8 +28,7 @@ def rebuilt_by(model, pictures):
 def linear_code(pictures, others, count):
     """`others` rebuilt from their first `count` principal components, learned from `pictures`; both (N, C, H, W)."""
     mean = pictures.flatten(1).mean(0)
-    _, axes = torch.linalg.eigh((pictures.flatten(1) - mean).T.cov())
-    axes = axes[:, -count:]                                      # (3072, count), the widest last
+    axes = torch.linalg.svd(pictures.flatten(1) - mean, full_matrices=False)[2][:count].T           # (3072, count)
     return ((others.flatten(1) - mean) @ axes @ axes.T + mean).view_as(others).clamp(-1, 1)
 
 
