@@ -50,7 +50,7 @@ def difference(expected, got, tolerance=1e-4, where=""):
     if got.shape != expected.shape:
         return f"{at}expected the shape {tuple(expected.shape)}, got {tuple(got.shape)}"
     if _family(expected) != _family(got) and not (plain and _family(expected) == "floating-point numbers"):
-        cut = "; integers lose all that stands behind the point" if _family(got) == "integers" else ""
+        cut = "; integers lose what stands behind the point" if expected.is_floating_point() and not plain else ""
         return f"{at}expected {_family(expected)}, got {_family(got)} ({str(got.dtype)[6:]}){cut}"
     return _difference_of_numbers(expected.double(), got.double(), tolerance, at)
 

@@ -69,7 +69,7 @@ class Exercise:
     def stub(self):
         """What the learner begins with: valid Python, whose function answers None (for a bug: the broken function)."""
         if self.kind == "number":
-            return f"{self.slot} = None{'# a number':>51}"
+            return f"{self.slot} = None{'# a number':>55}"
         if self.kind == "bug":
             return inspect.getsource(self.broken).rstrip()
         return "\n\n\n".join(f'def {line}:\n    """{shapes}"""\n    return None{"# your lines":>59}' for line, shapes

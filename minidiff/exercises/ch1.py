@@ -90,7 +90,7 @@ EXERCISES = [
         reason="Shares of variance multiply, so both are one jump with ᾱ = 0.4; the signal is multiplied by its root.",
         mistakes={"That is ᾱ, the share of the variance; the number itself is multiplied by its root.": 0.4,
                   "You added the losses (20 % and 50 %); the second portion halves what the first has left.": 0.3,
-                  "You multiplied one root too few: both portions count, √0.8 · √0.5.": 0.5**0.5}),
+                  "You counted only the second portion; both multiply the number, √0.8 · √0.5.": 0.5**0.5}),
     Exercise(
         "1.2", "Noise, a level for each", "code", stars=1, minutes=10, cases=noise_cases, pictures=True,
         prompt="Noise a whole batch in one go: picture i to its own level `t[i]`. You get `alpha_bar` as a tensor of "

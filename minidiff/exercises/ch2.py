@@ -7,7 +7,7 @@ import torch
 from minidiff.attention import Attention, attend, attention_weights
 from minidiff.exercises import Exercise, randn, there_and_back
 
-FAR = torch.tensor([[0.0, 4.0, 0.0, 0.0]])                       # a query with d = 4, and three keys, one of which fits
+QUERY = torch.tensor([[0.0, 4.0, 0.0, 0.0]])                     # a query with d = 4, and three keys, one of which fits
 KEYS = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
 
 
@@ -95,7 +95,7 @@ def divided(by):
 EXERCISES = [
     Exercise(
         "2.1", "A share with a pencil", "number", stars=1, minutes=5, tolerance=4e-3,
-        reference=lambda: attention_weights(FAR, KEYS)[0, 0].item(),
+        reference=lambda: attention_weights(QUERY, KEYS)[0, 0].item(),
         prompt="A query of d = 4 numbers has the dot product 4 with one key, and 0 with two others. Which share does "
                "`attention_weights` give to the key that fits? (e is about 2.72, e² about 7.39, e⁴ about 54.6.)",
         hints=("First divide the dot products by √d.", "The scores are 2, 0 and 0; take e to the power of each.",

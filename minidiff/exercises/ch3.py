@@ -21,10 +21,10 @@ def scaled(scale=lambda s: s.exp().clamp(max=100), norm=lambda x: F.normalize(x,
 
 
 def kinds_cases():
-    """In the first batch both are in one order, in the second captions and pictures are shuffled."""
+    """In the first batch both are in one order; in the second neither the order nor the numbers agree."""
     kind = torch.tensor([0, 3, 0, 1, 3, 0, 2])
     return [(randn(1, 7, 7), kind, kind),
-            (3 * randn(2, 5, 5), torch.tensor([1, 1, 2, 2, 2]), torch.tensor([2, 1, 2, 2, 1]))]
+            (3 * randn(2, 5, 5), torch.tensor([1, 1, 2, 2, 2]), torch.tensor([2, 1, 2, 2, 2]))]
 
 
 def finding(one_way=lambda s, p: -((p / p.sum(1, keepdim=True)) * s.log_softmax(1)).sum(1).mean(), both=True):

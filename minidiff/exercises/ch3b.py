@@ -20,8 +20,11 @@ def facts_case(seed, M, B):
 
 
 def search_cases():
-    return [(k, randn(5, 11, 17), randn(6, 11, 17) > 0.7) for k in (1, 3, 17)] + [
-        (2, randn(7, 5, 3), torch.eye(5, 3, dtype=torch.bool).roll(1, 0) | torch.tensor([True, False, False]))]
+    """Many true answers; one alone for each question, at a known rank; fewer pictures than questions."""
+    one = torch.zeros(5, 17, dtype=torch.bool)
+    one[range(5), randn(8, 5, 17).argsort(1, descending=True)[range(5), [0, 3, 6, 6, 11]]] = True
+    return [*((k, randn(5, 11, 17), randn(6, 11, 17) > 0.7) for k in (1, 3)), (7, randn(8, 5, 17), one),
+            (2, randn(7, 5, 3), torch.eye(5, 3, dtype=torch.bool).roll(1, 0) | torch.tensor([True, False, False]))]
 
 
 def found(good=lambda true, k: true[:, :k].any(1), axis=1, falling=True):
