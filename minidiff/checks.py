@@ -20,6 +20,7 @@ HEAD = '''"""My answers.  Fill in what you like, in any order, and look what is 
     python -m minidiff.checks {file}
 
 Hints:  python -m minidiff.checks --hints 1.2
+The arguments with which a function was tried:  minidiff.checks.case("1.2", 1)
 """
 
 import math
@@ -42,6 +43,11 @@ def check(id, answer):
     result = judge(id, answer)
     print(result.message)
     return result
+
+
+def case(id, number=1):
+    """The arguments of a case that a check has named ("in case 2 of 3"), to try a function on."""
+    return all_exercises()[str(id)].cases()[number - 1]
 
 
 def exercise_markdown(id):

@@ -48,7 +48,8 @@ def difference(expected, got, tolerance=1e-4, where=""):
         return f"{at}expected {wanted}, got {kind_of(got)}{hint}"
     got = torch.as_tensor(got).detach().cpu()
     if got.shape != expected.shape:
-        return f"{at}expected the shape {tuple(expected.shape)}, got {tuple(got.shape)}"
+        wanted = f"the shape {tuple(expected.shape)}" if expected.ndim else "a single number"
+        return f"{at}expected {wanted}, got the shape {tuple(got.shape)}"
     if _family(expected) != _family(got) and not (plain and _family(expected) == "floating-point numbers"):
         cut = "; integers lose what stands behind the point" if expected.is_floating_point() and not plain else ""
         return f"{at}expected {_family(expected)}, got {_family(got)} ({str(got.dtype)[6:]}){cut}"

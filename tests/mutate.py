@@ -40,7 +40,7 @@ EQUIVALENT = [                                                   # exercises, th
     ("1.5", "variance = (a * mixture.std ** 2 + 1 - a).clamp_min(-0.499999999999)", "it counts only at level 0"),
     ("1.5", "variance = a * mixture.std ** 2 + 1 - a", "it counts only at level 0, and that is refused"),
     ("1.5", "return logits.logsumexp(1) - offset.shape[-1] / 2 * (2 * math.pi * variance[:, -1]).log()", "one column"),
-    ("1.5", "return logits.logsumexp(1) - 2 / offset.shape[-1] * (2 * math.pi * variance[:, 0]).log()", "a plane: 2 / 2"),
+    ("1.5", "return logits.logsumexp(1) - 2 / offset.shape[-1] * (2 * math.pi * variance[:, 0]).log()", "2 / 2"),
     ("1.7", "a_t, a_s = (schedule.alpha_bar[t], schedule.alpha_bar[s].double())", "float32 is allowed"),
     ("1.7", "a_t, a_s = (schedule.alpha_bar[t].double(), schedule.alpha_bar[s])", "float32 is allowed"),
     ("1.7", "return mean", "float64 is allowed"),

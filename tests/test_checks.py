@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from minidiff import checks
 from minidiff.captions import COLORS, DIGITS, LEANS, STROKES, all_combinations
-from minidiff.checks import check, exercise_code, exercise_markdown, main, template
+from minidiff.checks import case, check, exercise_code, exercise_markdown, main, template
 from minidiff.differences import difference
 from minidiff.exercises import KINDS
 from minidiff.judging import Result, all_exercises, judge, tried
@@ -401,7 +401,7 @@ def test_what_is_wrong_is_said_in_order():
         return judge("1.2", lambda *case: change(EVERY["1.2"].reference(*case))).message
 
     assert "expected a tensor (5, 3, 7, 11) of float32, got a list of 5; `torch.tensor`" in answer(lambda x: x.tolist())
-    assert "expected the shape (5, 3, 7, 11), got (3, 7, 11)" in answer(lambda x: x[0])
+    assert "expected the shape (5, 3, 7, 11), got the shape (3, 7, 11)" in answer(lambda x: x[0])
     assert "expected floating-point numbers, got integers (int64)" in answer(lambda x: x.long())
     assert "there is NaN, no number, at [0, " in answer(lambda x: x.where(x < 1, math.nan))
     assert "there is an infinite number at [0, " in answer(lambda x: x.where(x < 1, math.inf))
@@ -416,7 +416,15 @@ def test_what_is_wrong_is_said_in_order():
     assert "in case 1 of 2" in answer(one_off)
 
 
+def test_a_case_can_be_tried_by_hand():
+    x0, t, eps, alpha_bar = case("1.2", 2)
+    assert x0.shape == (3, 2) and t.tolist() == [10, 1, 4]
+    x0.zero_()
+    assert case("1.2", 2)[0].abs().min() > 0
+
+
 def test_differences():
+    assert difference(torch.tensor(1.0), torch.ones(2)) == "expected a single number, got the shape (2,)"
     assert difference(1.5, torch.tensor(1.5)) == difference(torch.tensor(1.5), 1.5) == difference(1.5, 1.5) == ""
     assert difference(2.0, 2) == difference((1, 2), [1, 2]) == difference({"a": "x"}, {"a": "x"}) == ""
     assert difference(torch.zeros(0, 3), torch.zeros(0, 3)) == difference(math.inf, math.inf) == ""
