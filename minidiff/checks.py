@@ -54,7 +54,7 @@ def exercise_markdown(id):
     """An exercise as a notebook shows it: title, stars, prompt, and the hints folded."""
     exercise = all_exercises()[id]
     hints = "\n".join(f"{i}. {hint}" for i, hint in enumerate(exercise.hints, 1))
-    return (f"**{id} {'★' * exercise.stars} ({exercise.minutes} minutes) {exercise.title}.** {exercise.prompt}\n\n"
+    return (f"**{id} {'★' * exercise.stars} ({exercise.minutes} minutes) {exercise.heading}** {exercise.prompt}\n\n"
             f"<details><summary>Hints</summary>\n\n{hints}\n</details>")
 
 
@@ -71,8 +71,8 @@ def template(file="my_answers.py"):
     for exercise in all_exercises().values():
         if chapter != (chapter := exercise.id.split(".")[0]):
             text.append(f"\n# {'=' * 30} chapter {chapter} {'=' * 30}\n")
-        title = f"{exercise.id} {'*' * exercise.stars} ({exercise.minutes} minutes) {exercise.title}"
-        prompt = textwrap.wrap(f"{title}: {exercise.prompt}", 110)
+        title = f"{exercise.id} {'*' * exercise.stars} ({exercise.minutes} minutes) {exercise.heading}"
+        prompt = textwrap.wrap(f"{title} {exercise.prompt}", 110)
         named = "" if exercise.kind == "number" else f"\n\n\n{exercise.slot} = {exercise.given}"
         text.append("\n".join(f"# {line}" for line in prompt) + f"\n\n{exercise.stub}{named}\n\n")
     return "\n".join(text)

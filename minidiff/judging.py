@@ -69,7 +69,7 @@ def judge(id, answer):
         by_kind = {"number": _judge_number, "open": _judge_open}
         return by_kind.get(exercise.kind, _judge_function)(exercise, answer)
     except (Exception, SystemExit) as error:                     # "Run all" must reach the end
-        return _wrong(exercise, _told(error, answer))
+        return _wrong(exercise, _told(error, answer, exercise))
 
 
 def _untouched(exercise, why=""):
@@ -84,11 +84,13 @@ def _right(exercise, **more):
     return Result(exercise.id, True, True, f"{exercise.id} right. {exercise.reason}".rstrip(), **more)
 
 
-def _told(error, answer):
+def _told(error, answer, exercise):
     """An error in one line: its kind, its message, and the line of the learner's code where it happened."""
     files = {part.__code__.co_filename for part in _parts(answer) if hasattr(part, "__code__")}
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     where = f' In line {own[-1].lineno}: {linecache.getline(own[-1].filename, own[-1].lineno).strip()}' if own else ""
+    if isinstance(error, TypeError) and not own and exercise.signature:                # the arguments do not fit
+        where = f" It is called as {exercise.signature.replace(chr(10), ' and ')}."
     return f"it stops with {type(error).__name__}: {' '.join(str(error).split())[:300]}.{where}"
 
 

@@ -61,6 +61,11 @@ class Exercise:
     pictures: bool = False                                       # the answer is pictures (B, C, H, W) in [-1, 1]
 
     @property
+    def heading(self):
+        """The title with a stop after it."""
+        return self.title if self.title.endswith("?") else f"{self.title}."
+
+    @property
     def slot(self):
         """The name of the answer in a learner's file."""
         return "answer_" + self.id.replace(".", "_")

@@ -1,10 +1,12 @@
 """Chapter 1, on `01_toy_diffusion.ipynb`: noise, its coordinates, the first guess, the landscape."""
 
 import math
+from functools import cache
 
 import torch
 
 from minidiff.clouds import Mixture, exact_denoiser, log_density
+from minidiff.data import load_digits
 from minidiff.exercises import Exercise, randn, there_and_back
 from minidiff.runtime import noise_for
 from minidiff.samplers import ddim_step
@@ -20,11 +22,17 @@ def two_portions():
     return x.item()
 
 
+@cache
+def some_digits():
+    return load_digits().val[::101]
+
+
 def noise_cases():
-    """Pictures at levels of their own, both ends of the schedule among them; and points."""
-    alpha_bar = Schedule.cosine(11).alpha_bar
-    return [(randn(1, 5, 3, 7, 11).clamp(-1, 1), torch.tensor([2, 11, 0, 5, 7]), randn(2, 5, 3, 7, 11), alpha_bar),
-            (randn(3, 3, 2), torch.tensor([10, 1, 4]), randn(4, 3, 2), alpha_bar)]
+    """Digits at levels of their own, both ends of the schedule among them; wide pictures in colors; and points."""
+    alpha_bar, t = Schedule.cosine(11).alpha_bar, torch.tensor([2, 11, 0, 5, 7])
+    return [(some_digits().clone(), t, randn(1, 5, 1, 32, 32), alpha_bar),
+            (randn(2, 5, 3, 7, 11), t, randn(3, 5, 3, 7, 11), alpha_bar),
+            (randn(4, 3, 2), torch.tensor([10, 1, 4]), randn(5, 3, 2), alpha_bar)]
 
 
 def mixing(signal, noise, level=lambda t: t):

@@ -137,7 +137,7 @@ EXERCISES = [
         mistakes={
             "Noise at the last step: at s = 0 the variance (1 − ᾱ_s) / (1 − ᾱ_t) · (1 − kept) is zero, yours is not.":
                 algorithm_2(spread=lambda kept, a_t, a_s: (1 - kept).sqrt()),
-            "That is the larger of the paper's two variances, 1 − kept; the smaller one, of the posterior, is asked for.":
+            "That is the larger one of the paper's two variances, 1 − kept; the smaller one is asked for.":
                 algorithm_2(spread=lambda kept, a_t, a_s: (1 - kept).sqrt() * (a_s < 1)),
             "You multiplied z by the variance; a spread is its root.":
                 algorithm_2(spread=lambda kept, a_t, a_s: (1 - a_s) / (1 - a_t) * (1 - kept)),
