@@ -13,6 +13,7 @@ from minidiff.checkpoint import CheckpointError
 from minidiff.data import DataError
 from minidiff.runtime import BUDGETS
 from minidiff.study import write_json
+from minidiff.text2image import GUIDANCE, STEPS
 
 GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
            (9, 0, 1, 0), (6, 1, 2, 0), (1, 3, 2, 2), (7, 4, 1, 1), (2, 5, 0, 0), (0, 2, 2, 2), (8, 6, 0, 0),
@@ -48,9 +49,9 @@ def parser():
     score.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: FOLDER/report.json)")
     score.add_argument("--n", type=int, help="how many captions (default: 1,000 in the small budget)")
     for sub in (draw, score):
-        sub.add_argument("--guidance", type=float, default=2.0,
+        sub.add_argument("--guidance", type=float, default=GUIDANCE,
                          help="0 ignores the caption, 1 is plain, more exaggerates (default: %(default)s)")
-        sub.add_argument("--steps", type=int, default=25, help="steps from noise to picture (default: %(default)s)")
+        sub.add_argument("--steps", type=int, default=STEPS, help="steps from noise to picture (default: %(default)s)")
     return top
 
 

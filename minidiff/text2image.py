@@ -16,7 +16,7 @@ from minidiff.runtime import autocast, budget, generator_for, noise_for, pick_de
 from minidiff.samplers import guided, heun_step, sample
 
 STAGES = ("judge", "clip", "autoencoder", "unet")
-GUIDANCE, BELOW, STEPS = 3.0, 700, 17                            # the defaults of every command
+GUIDANCE, BELOW, STEPS = 3.5, 700, 17                            # the defaults of every command
 TERSE = 0.1                                                      # share of words left out while the UNet learns
 
 

@@ -141,7 +141,7 @@ def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=None, lr
             cond = drop_condition(conds(rows, generator), null, drop, generator)
         return denoising_loss(model, x0, t, eps, model.schedule, cond, weight).mean()
 
-    return Recipe("unet", model, config, loss_of, steps or budget(full=2_500, small=800, fast=30),
+    return Recipe("unet", model, config, loss_of, steps or budget(full=2_500, small=900, fast=30),
                   batch, lr, seed, ema=0.995)
 
 

@@ -151,3 +151,13 @@ def test_the_kept_latents_rank_as_the_chapter_says():
     plain, light, heavy = study.load("latent_features", FOLDER)["results"]["ways"].values()
     assert mean_of(plain, "psnr") > mean_of(light, "psnr") + 0.4 and mean_of(light, "psnr") > mean_of(heavy, "psnr") + 1
     assert abs(mean_of(plain, "digit") - mean_of(heavy, "digit")) < 0.003
+
+
+def test_the_kept_machines_draw_what_they_are_told_and_what_they_never_saw():
+    runs = study.load("text_seeds", FOLDER)["results"]
+    for run in runs:
+        right = run["accuracy"]
+        assert right["digit"] >= 0.99 and right["color"] >= 0.998 and right["stroke"] >= 0.97 and right["lean"] >= 0.995
+        assert right["joint"] >= 0.96 and run["held_out"]["joint"] >= 0.93 and run["shuffled"]["joint"] < 0.01
+        assert run["diversity"] >= 0.85 and run["frechet"] < 4 * run["frechet_floor"]
+        assert run["seconds for 1"] < 0.3 and run["seconds for 64"] < 2

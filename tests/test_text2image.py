@@ -149,7 +149,7 @@ def test_drawing_before_training_says_what_to_do(tmp_path, capsys):
 
 def test_help_names_commands_defaults_and_examples():
     said = subprocess.run([sys.executable, "-m", "minidiff", "draw", "--help"], capture_output=True, text=True).stdout
-    assert "a thick red seven leaning left" in said and "default: 25" in said and "--guidance" in said
+    assert "a thick red seven leaning left" in said and f"default: {text2image.STEPS}" in said and "--guidance" in said
 
 
 def test_the_suite_and_what_it_starts_cannot_reach_the_network():

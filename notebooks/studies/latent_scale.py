@@ -1,5 +1,5 @@
-"""How wide may latents spread?  The same latents given to the same small diffusion: as they come, made as wide as Stable
-Diffusion's, multiplied by Stable Diffusion's number, and measured channel by channel.  Three seeds.
+"""How wide may latents spread?  The same latents given to the same small diffusion: as they come, made as wide as
+Stable Diffusion's, multiplied by Stable Diffusion's number, and measured channel by channel.  Three seeds.
 The picture: what each draws, from the same noise.
 """
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from digits_unet import DEVICE, FOLDER, by_parts, trained_judge
-from latent_kl import N, STEPS, UNET_STEPS, balanced, diffusion_on, drawn_latents, judged
+from latent_kl import STEPS, UNET_STEPS, N, balanced, diffusion_on, drawn_latents, judged
 from latent_seeds import save_rows
 
 from minidiff import autoencoder, study

@@ -15,7 +15,7 @@ from minidiff.runtime import budget, generator_for
 from minidiff.text2image import draw, latents_of, unet_recipe
 from minidiff.train import train
 
-SEEDS, STEPS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(400, 400, 3), budget(1_000, 1_000, 20)
+SEEDS, STEPS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(350, 350, 3), budget(800, 800, 20)
 
 
 def short(attributes, generator):
@@ -78,7 +78,8 @@ def main():
             results[name].append({"seed": seed, **{test: numbers for test, (numbers, _) in found.items()}})
             rows += [found[test][1] for test in list(tests)[1:]] if seed == 0 else []
             print(name, results[name][-1], flush=True)
-    study.keep(__file__, {"steps": STEPS, "captions": N, "made detailed": tests["short, made detailed"][0][:8]}, results)
+    made = tests["short, made detailed"][0][:8]
+    study.keep(__file__, {"steps": STEPS, "captions": N, "made detailed": made}, results)
     save_rows(rows, [f"{name}: {test}" for name in WAYS for test in ("as it is", "made detailed")],
               Path(__file__).with_suffix(".png"))
 

@@ -78,9 +78,10 @@ def main():
                     "parameters": sum(p.numel() for p in chosen.model.parameters())})
                 rows += [drawn[:8]] if seed == 0 else []
                 print(name, results[name][-1], flush=True)
-    study.keep(__file__, {"captions": N, "seconds": SECONDS, "batches": {name: kind[1] for name, kind in KINDS.items()}},
-               results)
-    save_rows(rows, [f"{name}, {seconds:g} s" for name in KINDS for seconds in SECONDS], Path(__file__).with_suffix(".png"))
+    batches = {name: batch for name, (_, batch) in KINDS.items()}
+    study.keep(__file__, {"captions": N, "seconds": SECONDS, "batches": batches}, results)
+    names = [f"{name}, {seconds:g} s" for name in KINDS for seconds in SECONDS]
+    save_rows(rows, names, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

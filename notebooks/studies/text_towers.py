@@ -14,7 +14,7 @@ from minidiff.text2image import TERSE, Parts, latents_of, unet_recipe
 from minidiff.train import train
 from minidiff.unet import UNetConfig
 
-SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(50, 50, 0.2), budget(600, 600, 60)
+SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(40, 40, 0.2), budget(500, 500, 60)
 
 
 class Words:
