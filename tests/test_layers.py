@@ -14,7 +14,8 @@ LAYERS = {
     4: ["clip", "unet", "dit"],
     5: ["metrics"],
     6: ["text2image", "vit"],
-    7: ["report", "ch1", "ch1b", "ch2", "ch2b", "ch3", "ch3b"],  # the exercises of chapters 1 to 3
+    7: ["report", "ch1", "ch1b", "ch2", "ch2b", "ch3", "ch3b",  # and the exercises
+        "ch4", "ch4b", "ch4c", "ch5", "ch5b", "ch6", "ch6b", "ch6c"],
     8: ["__main__", "judging"],
     9: ["checks"],
 }
