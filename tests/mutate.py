@@ -17,7 +17,22 @@ import textwrap
 
 import torch
 
-from minidiff import attention, captions, clip, clouds, samplers, schedule, train, transformer
+from minidiff import (
+    attention,
+    autoencoder,
+    blocks,
+    captions,
+    clip,
+    clouds,
+    dressing,
+    metrics,
+    objectives,
+    samplers,
+    schedule,
+    train,
+    transformer,
+    unet,
+)
 from minidiff.judging import all_exercises, judge
 
 TARGETS = {                                                      # which functions make the right answer
@@ -28,7 +43,16 @@ TARGETS = {                                                      # which functio
     "2.5": [attention.Attention.forward, attention.Attention.split, attention.attention_weights],
     "2.6": [transformer.Block.forward], "2.7": [transformer.next_word_loss], "2.8": [transformer.next_word_shares],
     "3.2": [clip.Clip.logits], "3.3": [clip.contrastive_loss], "3.4": [clip.sigmoid_loss],
-    "3.5": [clip.contrastive_loss], "3.6": [captions.is_true_of], "3.7": [clip.recall_at]}
+    "3.5": [clip.contrastive_loss], "3.6": [captions.is_true_of], "3.7": [clip.recall_at],
+    "4.2": [blocks.time_embedding], "4.3": [unet.UNet.network],
+    "4.5": [objectives.denoising_loss, objectives.WEIGHTS["min-snr"]],
+    "4.6": [samplers.clipped], "4.7": [samplers.inpainting, schedule.add_noise],
+    "4.8": [samplers.sample, samplers.ddim_step, samplers.spaced_levels], "4.10": [metrics.frechet_distance],
+    "5.2": [autoencoder.psnr], "5.3": [dressing.stroke_width], "5.4": [dressing.lean_of, dressing.moments],
+    "5.6": [autoencoder.Autoencoder.loss, autoencoder.kl_to_normal],
+    "6.2": [samplers.guided], "6.3": [samplers.guided], "6.4": [metrics.accuracy],
+    "6.6": [schedule.add_noise, samplers.ddim_step, samplers.spaced_levels], "6.7": [metrics.spread, metrics.ink_of],
+    "6.9": [transformer.upsample, transformer.next_word_shares, captions.is_true_of]}
 
 EQUIVALENT = [                                                   # exercises, the changed line, why it is no error
     ("1.5", "offset = xt[:, None] - a[:, :, None].sqrt() * means", "points (B, 2) are flat already"),
@@ -64,6 +88,81 @@ EQUIVALENT = [                                                   # exercises, th
     ("3.5", "target = right / right.sum(1, keepdim=False)", "one right each: the sums are 1"),
     ("3.5", "target = right / right.sum(0, keepdim=True)", "one right each: the sums are 1"),
     ("3.7", "return true.gather(1, best).any(1).float().mean()", "a tensor is allowed as a number"),
+    ("4.2", "angle = t[:, None] * frequency", "a whole number times a float is a float"),
+    ("4.2", "return torch.cat([angle.cos(), angle.sin()], 1)", "of two axes 1 is the last"),
+    ("4.3", "x = F.pixel_unshuffle(xt, self.config.patch)", "the first layer is the identity here"),
+    ("4.3", "return F.pixel_shuffle(self.last(x), self.config.patch)", "all is float32"),
+    ("4.3", "return F.pixel_shuffle(x.float(), self.config.patch)", "the last layer is the identity here"),
+    ("4.5", "return WEIGHTS[weight](schedule.alpha_bar[t]) * error", "all is on one device"),
+    ("4.5", "error = (eps - denoise(xt, t, cond)).square().flatten(1).mean(1)", "it is squared"),
+    ("4.8 6.6", "a_t, a_s = (schedule.alpha_bar[t], schedule.alpha_bar[s].double())", "float32 is allowed"),
+    ("4.8 6.6", "a_t, a_s = (schedule.alpha_bar[t].double(), schedule.alpha_bar[s])", "float32 is allowed"),
+    *(("4.8 6.6", f"xs = a_s.sqrt() * x0 + (1 - a_s {part}.sqrt() * eps", "sigma is 0 here") for part in (
+        "+ sigma ** 2).clamp_min(0)", "- sigma * 2).clamp_min(0)", "- sigma ** 3).clamp_min(0)",
+        "- sigma ** 1).clamp_min(0)", "- sigma ** 2)", "- sigma ** 2).clamp_min(-1)")),
+    ("4.8 6.6", "return torch.linspace(start, 0, steps + 1).round().long()", "tensors of one number are numbers, too"),
+    ("4.8 6.6", "return xs", "float64 is allowed"),
+    *(("4.8", f"levels, draws = (spacing(schedule, steps, start), itertools{count})", "no noise is drawn")
+      for count in ("", ".count(0)", ".count(2)")),
+    ("4.10", "root = vectors * values.sqrt() @ vectors.T", "the values are above 0 here"),
+    ("4.10", "root = vectors * values.clamp_min(-1).sqrt() @ vectors.T", "the values are above 0 here"),
+    ("4.10", "cross = torch.linalg.eigvalsh(root @ cov_b @ root).sqrt().sum()", "the values are above 0 here"),
+    ("4.10", "cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp_min(-1).sqrt().sum()", "they are above 0 here"),
+    ("4.10", "return gap + values.sum() + cov_b.trace() - 2 * cross", "a tensor is allowed as a number"),
+    ("4.10", "gap = (b.mean(0) - a.mean(0)).square().sum()", "it is squared"),
+    ("5.2", "return 10 * torch.log10(4 / (others - pictures).square().flatten(1).mean(1))", "it is squared"),
+    ("5.3", "down = big[:, :-1, 1:] - big[:, 1:, 1:]", "it is squared"),
+    ("5.3", "across = big[:, 1:, :-1] - big[:, 1:, 1:]", "it is squared"),
+    ("5.3", "return 2 * big.sum((-2, -1)) / perimeter * scale", "the scale is 1 here"),
+    *(("5.3", f"perimeter = (down ** 2 + across ** 2).sqrt().sum((-2, -1)){clamp}", "there is ink, and it is long")
+      for clamp in ("", ".clamp_min(-0.499999)", ".clamp_min(1.000001)")),
+    *(("5.3", f"big = F.interpolate(ink[:, None], scale_factor=scale, mode='bilinear', {how}]", "scale 1, one channel")
+      for how in ("align_corners=True)[:, 0", "align_corners=False)[:, -1")),
+    ("5.4", "dy, dx = (y - cy[:, None], x + cx[:, None])", "dy is centered, so the covariance does not see it"),
+    ("5.4", "cy, cx = ((rows * y).sum(-1) / mass, mass / (columns * x).sum(-1))", "dy is centered, that will do"),
+    *(("5.4", f"mass, rows, columns = (ink.sum((-2, -1)){clamp}, ink.sum(-1), ink.sum(-2))", "there is ink, and much")
+      for clamp in ("", ".clamp_min(-0.499999)", ".clamp_min(1.000001)")),
+    *(("5.4", f"return -u11 / u02{clamp}", "the digits are tall")
+      for clamp in ("", ".clamp_min(-0.499999)", ".clamp_min(1.000001)")),
+    ("5.4", "u11 = ((ink * dx[:, None, :]).sum(-1) * dy).sum(1) / mass", "of two axes 1 is the last"),
+    ("5.4", "u02 = (rows * dy ** 2).sum(1) / mass", "of two axes 1 is the last"),
+    ("5.4", "cy, cx = ((rows * y).sum(-1) / mass, (columns * x).sum(1) / mass)", "of two axes 1 is the last"),
+    ("5.4", "cy, cx = ((rows * y).sum(1) / mass, (columns * x).sum(-1) / mass)", "of two axes 1 is the last"),
+    ("6.2 6.3", "nothing = null", "it has this shape already"),
+    *(("6.2 6.3", f"uncond, with_cond = denoise({first}, torch.cat([nothing, cond])).chunk(2)", "it looks at cond only")
+      for first in ("torch, torch.cat([t, t])", "torch.cat([xt, xt]), torch")),
+    ("6.2 6.3", "if w == 0 or bool((t >= below).all()):", "for w = 1 the formula gives the caption's answer, too"),
+    ("6.3", "if w == 1 or bool((t > below).all()):", "guidance is on at all levels here"),
+    ("6.4", "return {**shares, 'joint': right.all(1).float().mean()}", "a tensor is allowed as a number"),
+    ("6.4", "shares = dict(zip(WORDS, right.float().mean(0)))", "a tensor is allowed as a number"),
+    *(("6.7", f"return {ink}", "pictures lie in -1..1 here") for ink in (
+        "(pictures.amax(1) + 1) / 2", "((pictures.amax(1) + 1) / 2).clamp(0, 2)",
+        "((pictures.amax(1) + 1) / 2).clamp(-1, 1)")),
+    ("6.7", "total, pairs = (total + distances.sum(), pairs + len(distances))", "a tensor is allowed as a number"),
+    *(("6.7", f"group = {key} + attributes[:, 3]", "each group has a number of its own all the same") for key in (
+        "(attributes[:, 0] * SIZES[2] - attributes[:, 2]) * SIZES[3]",
+        "(attributes[:, 0] * SIZES[1] + attributes[:, 2]) * SIZES[3]",
+        "(attributes[:, 0] * SIZES[3] + attributes[:, 2]) * SIZES[3]",
+        "(attributes[:, 0] * SIZES[2] + attributes[:, 2]) * SIZES[2]")),
+    ("6.7", "group = (attributes[:, 0] * SIZES[2] + attributes[:, 2]) * SIZES[3] - attributes[:, 3]",
+     "each group has a number of its own all the same"),
+    ("6.9", "return (logits / temperature).softmax(1)", "of two axes 1 is the last"),
+]
+
+UNUSED = [                                                       # exercises, a line in which no change can matter, why
+    ("4.3", "time = self.time(time_embedding(t, self.config.widths[0]))", "the layers do not look at the time"),
+    ("4.3", "time = time + self.pooled(cond.mean(1))", "never reached: there is no condition"),
+    ("4.7", "xt = a.sqrt() * xs + (1 - a).sqrt() * noise()", "never reached: each step is taken once"),
+    ("4.7", "if turn + 1 < again:", "each step is taken once, what comes after it is forgotten"),
+    ("4.7", "a = schedule.alpha_bar[t] / schedule.alpha_bar[s]", "only for steps that are taken again"),
+    ("4.8 6.6", "sigma = eta * ((1 - a_s) / (1 - a_t)).sqrt() * (1 - a_t / a_s).sqrt()", "eta is 0"),
+    ("4.8 6.6", "if sigma > 0:", "sigma is 0"),
+    ("4.8 6.6", "xs = xs + sigma * noise()", "never reached: sigma is 0"),
+    ("4.8", "yield (levels[0], xt)", "only the end of the walk is looked at"),
+    ("4.8", "return noise_for(seeds, xt.shape[1:], next(draws)).to(xt)", "no noise is drawn"),
+    ("6.3", "if w == 0:", "guidance is never 0 here"),
+    ("6.9", "least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]", "all words are allowed"),
+    ("6.9", "logits = logits.masked_fill(logits < least, -torch.inf)", "all words are allowed"),
 ]
 
 OPERATIONS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
@@ -118,7 +217,8 @@ def swapped(tree, old, new):
 
 def mutants(function):
     """All mutants of a function: (what changed, its code)."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    source = textwrap.dedent(inspect.getsource(function))
+    tree = ast.parse(f"{{{source}\n}}" if function.__name__ == "<lambda>" else source)          # one of a dict
     tree.body[0].decorator_list = []
     lines, skipped = ast.unparse(tree).splitlines(), guards(tree)
     for index, node in enumerate(ast.walk(tree)):
@@ -151,7 +251,9 @@ def answer_with(function, code, exercise):
 
 def why_equivalent(id, change):
     """The reason by hand why a mutant is no error, or None."""
-    return next((why for ids, line, why in EQUIVALENT if id in ids.split() and change.endswith(f"->  {line}")), None)
+    known = [why for ids, line, why in EQUIVALENT if id in ids.split() and change.endswith(f"->  {line}")]
+    known += [why for ids, line, why in UNUSED if id in ids.split() and f": {line}  ->" in change]
+    return next(iter(known), None)
 
 
 def run(exercise, count, seed):

@@ -255,12 +255,11 @@ def hands_one_by_one(t, width):
 
 
 @other("4.3")
-def block_with_a_linear_map(x, time, norm1, conv1, norm2, conv2, tell, skip):
-    heard = norm2(conv1(nn.SiLU()(norm1(x))))
-    half = heard.shape[1]
-    factor, extra = tell(time)[:, :half], tell(time)[:, half:]
-    heard = torch.einsum("bchw,bc->bchw", heard, 1 + factor) + extra.view(*extra.shape, 1, 1)
-    return torch.add(conv2(heard * torch.sigmoid(heard)), skip(x))
+def the_u_from_inside(x, downs, middle, ups):
+    if not downs:
+        return ups[0](torch.cat([middle(x), x], 1))
+    deeper = the_u_from_inside(downs[0](x), downs[1:], middle, ups[:-1])
+    return ups[-1](torch.cat([deeper, x], 1))
 
 
 @other("4.4")
@@ -443,6 +442,7 @@ def longer_caption_by_caption(score, captions):
 def test_there_are_enough_of_every_kind():
     chapters = Counter(e.id.split(".")[0] for e in EVERY.values())
     assert all(count >= 8 for count in chapters.values()) and set(chapters) == set("123456")
+    assert len(EVERY) >= 48 and sum(len(e.mistakes) for e in EVERY.values()) >= 100
     for chapter in chapters:
         mine = [e for e in EVERY.values() if e.id.split(".")[0] == chapter]
         assert {e.kind for e in mine} == set(KINDS)

@@ -1,12 +1,14 @@
-"""Chapter 4, on `04_ddpm_unet.ipynb`: how far a layer sees, the hands of time, the block, folding."""
+"""Chapter 4, on `04_ddpm_unet.ipynb`: how far a layer sees, the hands of time, the wires of the U, folding."""
 
 from types import SimpleNamespace
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from minidiff.blocks import ResBlock, time_embedding
+from minidiff.blocks import time_embedding
 from minidiff.exercises import Exercise, randn, there_and_back
+from minidiff.unet import Stage, UNet
 
 
 def seen_by(strides):
@@ -28,33 +30,46 @@ def hands(speed=lambda i, half: 10_000 ** (-i / half), turn=lambda t: t,
     return answer
 
 
-def res_block(x, time, norm1, conv1, norm2, conv2, tell, skip):
-    """`ResBlock.forward` with given parts."""
-    parts = SimpleNamespace(norm1=norm1, conv1=conv1, norm2=norm2, conv2=conv2, time=tell, skip=skip)
-    return ResBlock.forward(parts, x, time)
+class Given(Stage):
+    """A stage that does what a function does."""
+
+    def __init__(self, function):
+        nn.Module.__init__(self)
+        self.function = function
+
+    def forward(self, x, time, cond):
+        return self.function(x)
 
 
-def block_cases():
-    """From 3 channels to 5, and from 7 to 7: two norms that can be told apart, three convolutions, a table for time."""
-    def case(seed, c_in, c_out):
-        one, two, side = randn(seed, c_out, c_in, 3, 3) / 4, randn(seed + 1, c_out, c_out, 3, 3) / 4, randn(
-            seed + 2, c_out, c_in, 1, 1)
-        table = randn(seed + 3, 11, 2 * c_out) / 4
-        return (randn(seed + 4, 2, c_in, 7, 5), randn(seed + 5, 2, 11), lambda x: F.group_norm(x, 1),
-                lambda x: F.conv2d(x, one, padding=1), lambda x: 2 * F.group_norm(x, 1) + 0.3,
-                lambda x: F.conv2d(x, two, padding=1), lambda time: time @ table, lambda x: F.conv2d(x, side))
-
-    return [case(1, 3, 5), case(11, 7, 7)]
+def wire(x, downs, middle, ups):
+    """`UNet.network` of given layers, without time and condition."""
+    parts = SimpleNamespace(
+        config=SimpleNamespace(widths=(2,), patch=1), time=lambda t: t, pooled=None, first=lambda x: x, down=downs,
+        middle=lambda x, time, cond: middle(x), up=[Given(up) for up in ups], last=lambda x: x)
+    return UNet.network(parts, x, torch.zeros(len(x), dtype=torch.long), None)
 
 
-def told(modulate=lambda y, scale, shift: y * (1 + scale) + shift, bend=F.silu, end=lambda x, y, skip: skip(x) + y,
-         first=lambda x, norm, conv: conv(F.silu(norm(x))), late=False):
-    """Somebody's residual block; late: norm2 comes after the time."""
-    def answer(x, time, norm1, conv1, norm2, conv2, tell, skip):
-        scale, shift = tell(time)[:, :, None, None].chunk(2, 1)
-        y = first(x, norm1, conv1)
-        y = norm2(modulate(y, scale, shift)) if late else modulate(norm2(y), scale, shift)
-        return end(x, conv2(bend(y)), skip)
+def wire_cases():
+    """Layers that can be told apart, and that keep the size, so that every mistake runs to its end."""
+    def layer(seed, C, inputs):
+        table = randn(seed, C, inputs * C) / 2
+        return lambda x: torch.einsum("dc,bchw->bdhw", table, x).roll(seed, -1).tanh()
+
+    return [(randn(seed, 2, C, 3, 7), [layer(seed + i, C, 1) for i in range(1, n)], layer(seed + n, C, 1),
+             [layer(seed + n + i, C, 2) for i in range(1, n + 1)]) for seed, C, n in ((10, 5, 4), (20, 3, 3))]
+
+
+def wired(order=lambda wires: wires[::-1], join=lambda x, wire: (x, wire), kept=lambda first, maps, low: [first, *maps],
+          start=lambda first, x: x, below=lambda middle, x: middle(x)):
+    """Somebody's U: which maps are kept and in which order they are used, where layers start, what comes from below."""
+    def answer(x, downs, middle, ups):
+        first, maps = x, []
+        for down in downs:
+            maps.append(x := down(start(first, x)))
+        x = below(middle, x)
+        for up, wire in zip(ups, order(kept(first, maps, x))):
+            x = up(torch.cat(join(x, wire), 1))
+        return x
 
     return answer
 
@@ -105,8 +120,8 @@ EXERCISES = [
     Exercise(
         "4.2", "Clock hands", "code", stars=1, minutes=15, reference=time_embedding, tolerance=5e-4,
         prompt="Write the embedding of time. There are width / 2 clock hands. Hand i = 0, 1, 2 … turns by "
-               "10000^(−i / (width / 2)) a level, so hand 0 is the fastest. First come the cosines of all hands, then "
-               "their sines.",
+               "10000^(−i / (width / 2)) radians a level, so hand 0 is the fastest. First come the cosines of all "
+               "hands, then their sines.",
         signature="my_time(t, width)", shapes="t (B,) integer levels, width an even number -> (B, width)",
         cases=lambda: [(torch.tensor([0, 1, 7, 101, 499]), 14), (torch.tensor([3, 211]), 22), (torch.tensor([5]), 2)],
         hints=("`torch.arange(width // 2)` is i. All speeds at once: `10_000 ** (-i / (width // 2))`.",
@@ -127,32 +142,30 @@ EXERCISES = [
             "A level between 0 and 1 hardly moves any hand: take t as it is, a number up to 1,000.":
                 hands(turn=lambda t: t / 1000)}),
     Exercise(
-        "4.3", "The block, from its parts", "code", stars=2, minutes=20, reference=res_block, cases=block_cases,
-        prompt="Put the residual block together. All parts are functions; `tell(time)` gives scale and shift for each "
-               "channel, one after the other. Norm, SiLU, convolution; norm, scale and shift, SiLU, convolution; and "
-               "what it adds to is `skip(x)`. A scale of 0 must change nothing.",
-        signature="my_block(x, time, norm1, conv1, norm2, conv2, tell, skip)",
-        shapes="x (B, C, H, W), time (B, D), tell(time) (B, 2 C') -> (B, C', H, W)",
-        hints=("`tell(time)[:, :, None, None].chunk(2, 1)` is scale and shift, each (B, C', 1, 1).",
-               "`y = norm2(conv1(F.silu(norm1(x))))`, then `y * (1 + scale) + shift`.",
-               "`return skip(x) + conv2(F.silu(y))`."),
+        "4.3", "Wire the U", "code", stars=2, minutes=20, reference=wire, cases=wire_cases,
+        prompt="Put the U together from its layers: down, through the middle, up again. Each layer on the way up gets "
+               "two maps, one behind the other as channels: first what comes from below, then a wire from the way "
+               "down. x itself is the first wire, and every layer on the way down leaves one; each is used once. Which "
+               "one fits to the first layer on the way up?",
+        signature="my_u(x, downs, middle, ups)",
+        shapes="x (B, C, H, W), lists of n - 1 and n functions, the middle a function -> (B, C, H, W)",
+        hints=("Keep a list: `wires = [x]`, and after each layer on the way down `wires.append(x)`.",
+               "On the way up the maps must come in the opposite order, or the sizes would not fit: `wires.pop()`.",
+               "`for up in ups: x = up(torch.cat([x, wires.pop()], 1))`."),
         mistakes={
-            "The 1 is missing: the scale starts at 0, and then the block would be deaf. It is y · (1 + scale) + shift.":
-                told(lambda y, scale, shift: y * scale + shift),
-            "Scale and shift are exchanged: the first half of `tell(time)` is the scale.":
-                told(lambda y, scale, shift: y * (1 + shift) + scale),
-            "The residual is missing: a block says only what to change, so add it to `skip(x)`.":
-                told(end=lambda x, y, skip: y),
-            "The norm comes after the time, and takes a part of it away again: first norm2, then scale and shift.":
-                told(late=True),
-            "The second SiLU is missing: without it the time could only scale and shift what comes out.":
-                told(bend=lambda y: y),
-            "The sum ends with SiLU, as blocks of 2015 did; here nothing comes after the sum.":
-                told(end=lambda x, y, skip: F.silu(skip(x) + y)),
-            "`skip` got the normed x; it is x itself that is carried on.":
-                lambda x, time, norm1, *parts: told(end=lambda x, y, skip: skip(norm1(x)) + y)(x, time, norm1, *parts),
-            "The order of the first half is norm, SiLU, convolution.":
-                told(first=lambda x, norm, conv: F.silu(norm(conv(x))))}),
+            "The wires come from the wrong end: the last map on the way down has the size of the first on the way up.":
+                wired(lambda wires: wires),
+            "The two maps are exchanged: first what comes from below, then the wire.":
+                wired(join=lambda x, wire: (wire, x)),
+            "Every layer got the last wire; each wire is used once, so take it out of the list.":
+                wired(lambda wires: wires[-1:] * len(wires)),
+            "The middle needs no wire, it is just below; x itself must have one.":
+                wired(kept=lambda first, maps, low: [*maps, low]),
+            "What comes from below is lost: both maps are the wire.": wired(join=lambda x, wire: (wire, wire)),
+            "The wires are cut: both maps come from below.": wired(join=lambda x, wire: (x, x)),
+            "Each layer on the way down must start from the one before, not from x.":
+                wired(start=lambda first, x: first),
+            "The middle is left out.": wired(below=lambda middle, x: x)}),
     Exercise(
         "4.4", "Fold and unfold", "pair", stars=2, minutes=20, reference=RIGHT_FOLD, run=there_and_back,
         cases=lambda: [(randn(21, 2, 3, 10, 14),), (randn(22, 5, 1, 22, 6),)],

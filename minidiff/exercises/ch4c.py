@@ -101,9 +101,9 @@ EXERCISES = [
     Exercise(
         "4.8", "Find the bug: the stride", "bug", stars=2, minutes=15, broken=walk, reference=by_ddim,
         cases=walk_cases,
-        prompt="DDIM with even levels. With 1,000 levels and 25 steps it is right; with 7 steps the pictures keep some "
-               "grain. The samplers of huggingface/diffusers had this bug for years (its issues 9261 and 12633). Mend "
-               "it; the levels stay as they are.",
+        prompt="DDIM with even levels. With 1,000 levels and 25 or 100 steps it is right; with 600 some noise is left "
+               "at the end. huggingface/diffusers had this bug (its issues 9261 and 12633). Mend it; the levels stay "
+               "as they are.",
         hints=("Print `levels`, and the pairs (t, s), for 101 levels and 13 steps.",
                "The strides between rounded levels are not all equal, and 101 // 13 cuts off what is behind the point.",
                "The level to go to is the next of the list: `for t, s in zip(levels, levels[1:])`."),
@@ -125,7 +125,7 @@ EXERCISES = [
         prompt="You draw 100 digits, and the judge reads all 100 as asked. The share seen is 1. Where does the 95 % "
                "interval of the text (Wilson's, z = 1.96) begin? Three digits behind the point.",
         hints=("A machine that errs once in a hundred draws 100 right ones quite often.",
-               "In the formula of `wilson` the share is 1, so middle and half differ by 1 / (1 + z² / n).",
+               "`wilson` gives middle ± half. With a share of 1, middle minus half is 1 / (1 + z² / n).",
                "100 / (100 + 3.84)."),
         reason="So 100 of 100 does not tell 96.5 % from 100 %. Who wants to see a difference of a point needs "
                "thousands of pictures.",

@@ -118,8 +118,8 @@ EXERCISES = [
                "elsewhere, and their spread is 0.2. At which level are they now as strong as the noise?",
         hints=("The spread of the signal at level t is 0.2 · √ᾱ.", "0.2 cos = sin means tan(π t / 2000) = 0.2.",
                "2000 / π · arctan(0.2)."),
-        reason="From there on upwards, for seven levels in eight, noise is all one sees: what will be drawn is decided "
-               "in an eighth of the walk.",
+        reason="From there on upwards, in seven levels of eight, the noise is stronger: most of what will be drawn is "
+               "decided in an eighth of the walk.",
         mistakes={"That is for latents five times too wide: they stand out of the noise for longer, narrow ones drown.":
                       as_loud_as_noise(5),
                   "0.2 is a spread; you used it as a variance.": as_loud_as_noise(0.2**0.5),

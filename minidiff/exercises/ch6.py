@@ -27,7 +27,8 @@ def guide(nothing, told, w, t, below):
 
 def guide_cases():
     return [(randn(2 * i, 5, 3, 2, 7), randn(2 * i + 1, 5, 3, 2, 7), w, t, below) for i, (w, t, below) in enumerate(
-        [(3.5, 641, 700), (3.5, 700, 700), (2.0, 853, 700), (0.0, 941, 700), (0.0, 353, 700), (0.5, 211, math.inf)])]
+        [(3.5, 641, 700), (2.0, 700, 700), (3.5, 853, 700), (0.0, 941, 700), (0.0, 353, 700), (0.5, 211, math.inf),
+         (2.0, 499, 500)])]
 
 
 def louder(formula=lambda nothing, told, w: nothing + w * (told - nothing), where=lambda t, below: t < below,
@@ -124,8 +125,9 @@ EXERCISES = [
         "6.3", "Find the bug: three of four", "bug", stars=1, minutes=10, broken=guide_channels, reference=halves(),
         cases=lambda: [(randn(11, 6, 8, 3, 5), 3.5, 4), (randn(12, 4, 10, 7, 2), 2.0, 5)],
         prompt="This guides three channels of the latent, whatever their number. The line came from a model of pixels, "
-               "which have three, and stood in facebookresearch/DiT (\"unintended\", says its author in pull request "
+               "which have three, and stands in facebookresearch/DiT (\"unintended\", says its author in pull request "
                "12; issue 41 lists who copied it). Mend it for any number of channels.",
+        reason="Its author measured that 1 + x on three channels does about what 1 + ¾ x does on all four.",
         hints=("Which channels of `out` are noise?", "The first C; the others must stay as they are.",
                "`out[:, :channels], out[:, channels:]`."),
         mistakes={

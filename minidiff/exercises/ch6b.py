@@ -119,7 +119,7 @@ EXERCISES = [
         "6.6", "Begin with a picture", "code", stars=2, minutes=20, reference=from_picture, cases=picture_cases,
         prompt="Picture to picture: noise a clean latent z to a level, and walk from there to 0 with DDIM, in `steps` "
                "even steps: the levels are `torch.linspace(level, 0, steps + 1)`, rounded. (Write out DDIM's step, or "
-               "take `ddim_step`.)",
+               "take `minidiff.samplers.ddim_step`.)",
         signature="my_from_picture(denoise, z, level, steps, schedule, noise)",
         shapes="denoise(xt, t) -> eps; z, noise (B, ...) -> (B, ...)",
         hints=("`add_noise(z, torch.full((len(z),), level), noise, schedule)` is where the walk begins.",

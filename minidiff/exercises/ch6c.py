@@ -77,7 +77,7 @@ EXERCISES = [
     Exercise(
         "6.9", "Make it longer", "code", stars=3, minutes=30, reference=longer, cases=writer_cases,
         prompt="A writer makes terse captions detailed: of all 630 full sentences only those count with which the "
-               "terse caption stays true. It begins with <start> alone, and goes on word by word: always with the word "
+               "terse caption stays true. It begins with `<start>` and goes on word by word, always with the word "
                "that `score` likes best, among those with which one of these sentences goes on. (You may use what is "
                "in `minidiff.captions`: all_combinations, sentence, parse, is_true_of, tokenize, detokenize.)",
         signature="my_longer(score, captions)",
