@@ -17,8 +17,7 @@ WORD_COLORS = {"red": "#d62020", "green": "#1a9a1a", "blue": "#2050d0", "yellow"
 
 
 class Figure(matplotlib.figure.Figure):
-    """A matplotlib figure that a notebook shows as the last line of a cell, whatever backend is in use; as a PNG of
-    256 colors, half the bytes."""
+    """A matplotlib figure that a notebook shows as the last line of a cell, as a PNG of 256 colors (half the bytes)."""
 
     def _repr_png_(self):
         drawn, small = io.BytesIO(), io.BytesIO()

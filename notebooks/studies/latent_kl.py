@@ -1,6 +1,6 @@
 """How much KL?  Autoencoders with KL weights over five decades, each trained as long: what is rebuilt, what comes out
-of random codes, and what a diffusion on their latents draws.  The picture: decoded random codes and drawn digits, for each
-weight.
+of random codes, and what a diffusion on their latents draws.  The picture: decoded random codes and drawn digits, for
+each weight.
 """
 
 from pathlib import Path

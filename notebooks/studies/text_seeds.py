@@ -1,5 +1,6 @@
 """How good is the whole machine, and is it good each time?  Three seeds: what is drawn right, held-out combinations
-too, diversity, the Frechet distance with its floor, and seconds.  The picture: what the three draw for the same captions.
+too, diversity, the Frechet distance with its floor, and seconds.  The picture: what the three draw for the same
+captions.
 """
 
 import time
