@@ -52,7 +52,8 @@ TARGETS = {                                                      # which functio
     "5.6": [autoencoder.Autoencoder.loss, autoencoder.kl_to_normal],
     "6.2": [samplers.guided], "6.3": [samplers.guided], "6.4": [metrics.accuracy],
     "6.6": [schedule.add_noise, samplers.ddim_step, samplers.spaced_levels], "6.7": [metrics.spread, metrics.ink_of],
-    "6.9": [transformer.upsample, transformer.next_word_shares, captions.is_true_of]}
+    "6.9": [transformer.upsample, transformer.next_word_shares, captions.is_true_of],
+    "6.11": [samplers.heun_step]}
 
 EQUIVALENT = [                                                   # exercises, the changed line, why it is no error
     ("1.5", "offset = xt[:, None] - a[:, :, None].sqrt() * means", "points (B, 2) are flat already"),
@@ -147,6 +148,10 @@ EQUIVALENT = [                                                   # exercises, th
     ("6.7", "group = (attributes[:, 0] * SIZES[2] + attributes[:, 2]) * SIZES[3] - attributes[:, 3]",
      "each group has a number of its own all the same"),
     ("6.9", "return (logits / temperature).softmax(1)", "of two axes 1 is the last"),
+    ("6.11", "return a_s.sqrt() * (y + (k_s - k_t) * slope)", "float64 is allowed"),
+    ("6.11", "a_t, a_s = (schedule.alpha_bar[t].double(), schedule.alpha_bar[s])", "float32 is allowed"),
+    ("6.11", "a_t, a_s = (schedule.alpha_bar[t], schedule.alpha_bar[s].double())", "float32 is allowed"),
+    ("6.11", "slope = (slope + _denoise_at(denoise, ahead, s, cond)) / 2", "float64 is allowed"),
 ]
 
 UNUSED = [                                                       # exercises, a line in which no change can matter, why

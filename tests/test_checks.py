@@ -436,6 +436,19 @@ def longer_caption_by_caption(score, captions):
     return out
 
 
+@other("6.11")
+def a_step_with_the_picture_in_mind(denoise, xt, t, s, schedule):
+    a, b = schedule.alpha_bar[t].item(), schedule.alpha_bar[s].item()
+
+    def ddim(eps):
+        return b**0.5 * (xt.double() - (1 - a) ** 0.5 * eps) / a**0.5 + (1 - b) ** 0.5 * eps
+
+    here = denoise(xt, torch.tensor([t] * len(xt)))
+    if s == 0:
+        return ddim(here)
+    return (ddim(here) + ddim(denoise(ddim(here).float(), torch.tensor([s] * len(xt))))) / 2
+
+
 # ------------------------------------------------------------------ the exercises
 
 
@@ -636,6 +649,7 @@ def test_an_unknown_exercise_names_the_nearest(capsys):
     assert "There is no exercise '1.22'. Nearest: 1.2" in capsys.readouterr().out
     assert not check(None, None) and not check(["x"], 3) and "Nearest" in capsys.readouterr().out
     assert check(1.4, EVERY["1.4"].reference())
+    assert "in quotes" in judge(4.10, EVERY["4.10"].reference).message and judge("4.1", EVERY["4.1"].reference())
 
 
 def test_a_predicted_number_may_come_in_any_form_and_is_not_given_away(capsys):

@@ -99,7 +99,8 @@ EXERCISES = [
         "4.6", "No pixel brighter than white", "code", stars=2, minutes=15,
         prompt="Guidance has guessed a noise `eps` whose picture is brighter than white in places. Cut the *picture* "
                "to −1 … 1, and return the noise that belongs to the cut picture.",
-        signature="my_clipped(eps, xt, t, schedule)", shapes="eps, xt (B, ...), t (B,) levels from 1 -> eps (B, ...)",
+        signature="my_clipped(eps, xt, t, schedule)",
+        shapes="eps, xt (B, ...), t (B,) levels from 1, schedule.alpha_bar (S + 1,) -> eps (B, ...)",
         reference=lambda eps, xt, t, schedule: clipped(lambda *_: eps, schedule)(xt, t),
         cases=lambda: [(randn(1, 5, 1, 7, 11), randn(2, 5, 1, 7, 11), torch.tensor([2, 29, 53, 71, 97]),
                         Schedule.cosine(101)), (randn(3, 3, 5), randn(4, 3, 5), torch.tensor([7, 1, 11]),
@@ -129,7 +130,7 @@ EXERCISES = [
         prompt="A step has gone from level t to s, and made xs. Where `mask` is True the clean picture is known: put "
                "it back there, with as much of the noise z as belongs to the level at which xs now is.",
         signature="my_put_back(xs, known, mask, t, s, schedule, z)",
-        shapes="xs, known, z (B, ...), mask (...) or (B, ...) bool, t > s >= 0 integers -> xs (B, ...)",
+        shapes="xs, known, z (B, ...), mask bool, integers t > s >= 0, schedule.alpha_bar (S + 1,) -> xs (B, ...)",
         hints=("xs stands at level s. At which level must the known part stand?",
                "`a = schedule.alpha_bar[s]`: the known part is `a.sqrt() * known + (1 - a).sqrt() * z`.",
                "`torch.where(mask, there, xs)`."),

@@ -121,7 +121,7 @@ EXERCISES = [
                "even steps: the levels are `torch.linspace(level, 0, steps + 1)`, rounded. (Write out DDIM's step, or "
                "take `minidiff.samplers.ddim_step`.)",
         signature="my_from_picture(denoise, z, level, steps, schedule, noise)",
-        shapes="denoise(xt, t) -> eps; z, noise (B, ...) -> (B, ...)",
+        shapes="denoise(xt, t (B,)) -> eps; z, noise (B, ...), schedule.alpha_bar (S + 1,) -> (B, ...)",
         hints=("`add_noise(z, torch.full((len(z),), level), noise, schedule)` is where the walk begins.",
                "`for t, s in zip(levels, levels[1:])`: eps at t, the x0 that follows, and both again at s.",
                "Or `sample(..., steps, start=level)`, whose last x is the answer; give it a denoiser with three "

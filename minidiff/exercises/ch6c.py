@@ -1,4 +1,4 @@
-"""Chapter 6, on `06b_editing_and_comparisons.ipynb`: captions made longer, and guidance that keeps what varies."""
+"""Chapter 6, on `06b_editing_and_comparisons.ipynb`: captions made longer, guidance, the step of `draw`."""
 
 import torch
 from torch.nn import functional as F
@@ -7,7 +7,7 @@ from minidiff.captions import LENGTH, VOCABULARY, all_combinations, detokenize, 
 from minidiff.clouds import Mixture, exact_denoiser, log_density
 from minidiff.exercises import Exercise, randn
 from minidiff.runtime import noise_for
-from minidiff.samplers import sample
+from minidiff.samplers import heun_step, sample
 from minidiff.schedule import Schedule
 from minidiff.transformer import upsample
 
@@ -73,6 +73,34 @@ def unequal_places(loud):
                                              f"gets {rarest:.1%}, the goal is 30 %")
 
 
+def second_order(denoise, xt, t, s, schedule):
+    """`heun_step` of a denoiser without a condition."""
+    return heun_step(lambda xt, t, cond: denoise(xt, t), xt, t, s, schedule)
+
+
+def step_cases():
+    schedule = Schedule.cosine(101)
+    return [(exact_denoiser(Mixture(randn(61 + t, 5, 3), 0.3), schedule), randn(62 + t, 7, 3), t, s, schedule)
+            for t, s in ((61, 43), (97, 71), (13, 0), (29, 1))]
+
+
+def stepping(ask=lambda denoise, ahead, xt, y, a, t, s: denoise(ahead, s), mean=lambda one, two: (one + two) / 2,
+             start=lambda y, on: y, last=lambda y, a: a.sqrt() * y, at_zero=False):
+    """Somebody's second-order step."""
+    def answer(denoise, xt, t, s, schedule):
+        def at(x, level):
+            return denoise(x, torch.full((len(x),), level))
+
+        a_t, a_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
+        y, way = xt / a_t.sqrt(), (1 / a_s - 1).sqrt() - (1 / a_t - 1).sqrt()
+        slope, on = (one := at(xt, t)), y + way * one
+        if s > 0 or at_zero:
+            slope, y = mean(one, ask(at, a_s.sqrt() * on, xt, on, a_s, t, s)), start(y, on)
+        return last(y + way * slope, a_s)
+
+    return answer
+
+
 EXERCISES = [
     Exercise(
         "6.9", "Make it longer", "code", stars=3, minutes=30, reference=longer, cases=writer_cases,
@@ -106,4 +134,29 @@ EXERCISES = [
         hints=("Try `told`, then `nothing + w * (told - nothing)` for several w: no single w does both.",
                "To which place a point goes is decided in the upper half of the levels.",
                "Exaggerate only where that is decided already: `if t < 500`.")),
+    Exercise(
+        "6.11", "The step of `draw`", "code", stars=3, minutes=25, reference=second_order, cases=step_cases,
+        prompt="`draw` takes second-order steps. With y = x / √ᾱ and k = √(1/ᾱ − 1), DDIM goes in a straight line: y + "
+               "(k_s − k_t) · eps, and times √ᾱ_s it is x again. The second-order step goes there only to look: it "
+               "asks for eps there, too, and then goes from where it stood, with the mean of both. To level 0 it goes "
+               "straight.",
+        signature="my_step(denoise, xt, t, s, schedule)",
+        shapes="denoise(xt, t (B,)) -> eps; xt (B, ...), integers t > s >= 0, schedule.alpha_bar (S + 1,) -> (B, ...)",
+        hints=("`y = xt / a_t.sqrt()`, `one = denoise(xt, torch.full((len(xt),), t))`, and `way` is k_s − k_t.",
+               "Ahead is `a_s.sqrt() * (y + way * one)`, at level s; the answer there is `two`.",
+               "`a_s.sqrt() * (y + way * (one + two) / 2)`, and with `one` alone if s is 0."),
+        mistakes={
+            "That is DDIM: the look ahead is missing.": stepping(mean=lambda one, two: one),
+            "Ahead the level is s; you asked for level t there.":
+                stepping(lambda at, ahead, xt, y, a, t, s: at(ahead, t)),
+            "You asked for level s at the place where you stood; go there first.":
+                stepping(lambda at, ahead, xt, y, a, t, s: at(xt, s)),
+            "The denoiser knows x, not y: multiply by √ᾱ_s before you ask.":
+                stepping(lambda at, ahead, xt, y, a, t, s: at(y, s)),
+            "You went with the second answer alone; take the mean of both.": stepping(mean=lambda one, two: two),
+            "The sum of both answers must be halved.": stepping(mean=lambda one, two: one + two),
+            "You went on from ahead, and took the way twice; go from where you stood.":
+                stepping(start=lambda y, on: on),
+            "At the end y must be x again: times √ᾱ_s.": stepping(last=lambda y, a: y),
+            "To level 0 go straight: there is no noise left to ask about.": stepping(at_zero=True)}),
 ]
