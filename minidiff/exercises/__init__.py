@@ -1,0 +1,94 @@
+"""Exercises: what they ask, what is right, and what people get wrong.  One small file a chapter: `ch1`, `ch2`, ...
+
+Here is only their form.  `minidiff.checks` judges answers, and finds every `chN.py` in this folder by itself.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+KINDS = ("code", "number", "bug", "pair", "open")
+
+
+def call(answer, *case):
+    """How most answers are tried: as a function of the case."""
+    return answer(*case)
+
+
+def there_and_back(pair, x, *rest):
+    """How a pair is tried: the forward function, and whether the inverse leads back; nothing while one is missing."""
+    there = pair[0](x, *rest)
+    back = None if there is None else pair[1](there, *rest)
+    return None if back is None else {"the forward function": there, "the round trip": back}
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise, of one of five kinds:
+
+    code    a function that does what the package's own function `reference` does
+    number  a number to be predicted; `reference()` computes it, and `reason` is told after the right answer
+    bug     the function `broken` is shown, to be mended until it does what `reference` does
+    pair    two functions, forward and inverse; `reference` is such a pair
+    open    a goal: `goal(answer)` -> (reached?, a sentence with what was measured); `reference` is one way to reach it
+
+    cases() makes a list of argument tuples: seeded, new at each call, with prime sizes; run(answer, *case) tries one.
+    mistakes: sentence -> the function (pair, number) of somebody who makes that mistake.
+    signature, shapes: of the function to be written; for a pair two lines each.
+    """
+
+    id: str
+    title: str
+    kind: str
+    stars: int
+    minutes: int
+    prompt: str
+    hints: tuple
+    reference: Any
+    signature: str = ""
+    shapes: str = ""
+    cases: Callable = tuple
+    run: Callable = call
+    mistakes: dict = field(default_factory=dict)
+    reason: str = ""
+    tolerance: float = 1e-4
+    broken: Callable | None = None
+    goal: Callable | None = None
+    pictures: bool = False                                       # the answer is pictures (B, C, H, W) in [-1, 1]
+
+    @property
+    def heading(self):
+        """The title with a stop after it."""
+        return self.title if self.title.endswith("?") else f"{self.title}."
+
+    @property
+    def slot(self):
+        """The name of the answer in a learner's file."""
+        return "answer_" + self.id.replace(".", "_")
+
+    @property
+    def stub(self):
+        """What the learner begins with: valid Python, whose function answers None (for a bug: the broken function)."""
+        if self.kind == "number":
+            return f"{self.slot} = None{'# a number':>55}"
+        if self.kind == "bug":
+            return inspect.getsource(self.broken).rstrip()
+        return "\n\n\n".join(f'def {line}:\n    """{shapes}"""\n    return None{"# your lines":>59}' for line, shapes
+                             in zip(self.signature.splitlines(), self.shapes.splitlines(), strict=True))
+
+    @property
+    def given(self):
+        """How the answer is handed in, as Python: the function's name, both names of a pair, or the number's slot."""
+        if self.kind == "number":
+            return self.slot
+        names = re.findall(r"^def (\w+)", self.stub, re.MULTILINE)
+        return names[0] if len(names) == 1 else f"({', '.join(names)})"
+
+
+def randn(seed, *shape):
+    """Normal numbers: the same seed, the same numbers."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,168 @@
+"""Chapter 3, on the first half of `03_clip.ipynb`: a scale, arrows, three losses."""
+
+import math
+from types import SimpleNamespace
+
+import torch
+from torch.nn import functional as F
+
+from minidiff.clip import Clip, contrastive_loss, sigmoid_loss
+from minidiff.exercises import Exercise, randn
+
+
+def clip_logits(pictures, captions, log_scale):
+    """`Clip.logits` of arrows that are not yet of length one."""
+    return Clip.logits(SimpleNamespace(log_scale=log_scale), F.normalize(pictures, dim=1), F.normalize(captions, dim=1))
+
+
+def scaled(scale=lambda s: s.exp().clamp(max=100), norm=lambda x: F.normalize(x, dim=1)):
+    """Somebody's logits."""
+    return lambda pictures, captions, log_scale: scale(log_scale) * norm(pictures) @ norm(captions).T
+
+
+def kinds_cases():
+    """In the first batch both are in one order; in the second neither the order nor the numbers agree."""
+    kind = torch.tensor([0, 3, 0, 1, 3, 0, 2])
+    return [(randn(1, 7, 7), kind, kind),
+            (3 * randn(2, 5, 5), torch.tensor([1, 1, 2, 2, 2]), torch.tensor([2, 1, 2, 2, 2]))]
+
+
+def finding(one_way=lambda s, p: -((p / p.sum(1, keepdim=True)) * s.log_softmax(1)).sum(1).mean(), both=True):
+    """Somebody's contrastive loss."""
+    def answer(logits, seen, said):
+        p = (seen[:, None] == said).float()
+        return (one_way(logits, p) + one_way(logits.T, p)) / 2 if both else one_way(logits, p)
+
+    return answer
+
+
+def yes_or_no(sign=lambda p: torch.where(p, 1.0, -1.0), inside=lambda z, s, bias: z * (s + bias), mean=None):
+    """Somebody's sigmoid loss."""
+    def answer(logits, positive, bias):
+        loss = -F.logsigmoid(inside(sign(positive), logits, bias))
+        return loss.sum(1).mean() if mean is None else mean(loss, positive)
+
+    return answer
+
+
+def soft_loss(pictures, captions, temperature):
+    """pictures, captions (B, D), of any length, pair i belongs together -> the contrastive loss, a number"""
+    logits = captions @ pictures.T / temperature
+    alike = (pictures @ pictures.T + captions @ captions.T) / 2
+    targets = F.softmax(alike * temperature, dim=-1)             # what is alike should be found, too
+    find_picture = F.cross_entropy(logits, targets)
+    find_caption = F.cross_entropy(logits.T, targets.T)
+    return (find_picture + find_caption) / 2
+
+
+def mended(norm=lambda x: F.normalize(x, dim=1), targets=lambda p, c, t: torch.eye(len(p)), scale=lambda t: 1 / t):
+    """Somebody's repair of it."""
+    def answer(pictures, captions, temperature):
+        p, c = norm(pictures), norm(captions)
+        logits, wanted = scale(temperature) * c @ p.T, targets(p, c, temperature)
+        return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted.T)) / 2
+
+    return answer
+
+
+def soft_targets(p, c, t):
+    return ((p @ p.T + c @ c.T) / 2 * t).softmax(-1)
+
+
+EXERCISES = [
+    Exercise(
+        "3.1", "How sharp?", "number", stars=1, minutes=5, tolerance=0.02,
+        reference=lambda: math.log(0.9 / 0.1 * 255),
+        prompt="Of 256 captions one fits with the cosine 1, all others have 0. By which scale must the cosines be "
+               "multiplied, so that the softmax gives 90 % to the one that fits? Two digits behind the point.",
+        hints=("With the scale s the right one has e^s, and each of the others e⁰ = 1.",
+               "Solve e^s / (e^s + 255) = 0.9 for e^s: it is 9 · 255.", "The natural logarithm of 2,295."),
+        reason="e^s must be nine times the 255 others together; the more captions in a batch, the larger the scale, "
+               "but only as a logarithm.",
+        mistakes={"That gives it half: e^s is then as much as the 255 others together, and it must be nine times that.":
+                      math.log(255),
+                  "That would do for a single rival; there are 255, each with e⁰ = 1.": math.log(9),
+                  "You took the logarithm to the base 10; the softmax is made of powers of e.": math.log10(9 * 255)}),
+    Exercise(
+        "3.2", "From vectors to logits", "code", stars=1, minutes=10, reference=clip_logits,
+        prompt="Two towers gave vectors of any length. Make arrows of them, take all cosines, and multiply them by the "
+               "learned scale. CLIP learns the scale's *logarithm*, and never lets the scale be more than 100.",
+        signature="my_logits(pictures, captions, log_scale)",
+        shapes="pictures (B, D), captions (M, D), log_scale a tensor () -> (B, M)",
+        cases=lambda: [(randn(1, 5, 11), randn(2, 7, 11), torch.tensor(2.3)),
+                       (randn(3, 3, 2), randn(4, 5, 2), torch.tensor(5.0))],
+        hints=("A cosine is the dot product of two arrows of length one.",
+               "`F.normalize(pictures, dim=1)` makes each *row* one long.",
+               "`log_scale.exp().clamp(max=100) * p @ c.T`."),
+        mistakes={
+            "The arrows do not have length one: without that it is no cosine, and long vectors win everything.":
+                scaled(norm=lambda x: x),
+            "Normalized along the wrong axis: each row, that is each picture, must have length one (`dim=1`).":
+                scaled(norm=lambda x: F.normalize(x, dim=0)),
+            "`log_scale` is a logarithm: the scale is its exponential.": scaled(lambda s: s),
+            "Upside down: the scale multiplies (it is one divided by the temperature).": scaled(lambda s: (-s).exp()),
+            "The scale may not be more than 100: `.clamp(max=100)`, after the exponential.":
+                scaled(lambda s: s.exp())}),
+    Exercise(
+        "3.3", "Several may be right", "code", stars=2, minutes=20, cases=kinds_cases,
+        reference=lambda logits, seen, said: contrastive_loss(logits, seen[:, None] == said),
+        prompt="`seen[i]` is the kind of picture i, `said[j]` the kind that caption j names. They belong together "
+               "where these are equal. Write the contrastive loss with several right ones, both ways.",
+        signature="my_loss(logits, seen, said)",
+        shapes="logits (B, B), seen, said (B,) integers -> a number, a tensor ()",
+        hints=("`positive = seen[:, None] == said` is the table of what belongs together.",
+               "Row by row: the mean of `logits.log_softmax(1)` over the right ones, with a minus sign.",
+               "The same for `logits.T` with `positive.T`; then half of the sum of both."),
+        mistakes={
+            "Only the diagonal is right for you: equal kinds belong together, too, and you punish them.":
+                finding(lambda s, p: -s.log_softmax(1).diagonal().mean()),
+            "You summed over the right ones; take their mean, or kinds with many pictures count more.":
+                finding(lambda s, p: -(p * s.log_softmax(1)).sum(1).mean()),
+            "That is −log of the *sum* of the right shares, for which a single one found is enough; it is the mean of "
+            "their −log.": finding(lambda s, p: -(p * s.softmax(1)).sum(1).log().mean()),
+            "Only one direction: each caption must find its pictures, too; half of both.": finding(both=False),
+            "Both directions are added; take half of the sum.":
+                finding(lambda s, p: -2 * ((p / p.sum(1, keepdim=True)) * s.log_softmax(1)).sum(1).mean()),
+            "The softmax goes down the columns while you sum along the rows: both must be the same axis.":
+                finding(lambda s, p: -((p / p.sum(1, keepdim=True)) * s.log_softmax(0)).sum(1).mean())}),
+    Exercise(
+        "3.4", "Yes or no", "code", stars=2, minutes=10, reference=sigmoid_loss,
+        prompt="SigLIP asks of each pair alone: do they belong together? The loss of a pair is −log sigmoid(z (logit + "
+               "bias)), with z = +1 for yes and −1 for no. Sum along each row, then take the mean over the rows.",
+        signature="my_sigmoid_loss(logits, positive, bias)",
+        shapes="logits (B, M), positive (B, M) bool, bias a number -> a number, a tensor ()",
+        cases=lambda: [(randn(5, 5, 7), randn(6, 5, 7) > 0.5, -3.0), (randn(7, 3, 2), randn(8, 3, 2) > 0, 0.7)],
+        hints=("`torch.where(positive, 1.0, -1.0)` is z.", "`F.logsigmoid` is safer than the logarithm of a sigmoid.",
+               "`-F.logsigmoid(z * (logits + bias)).sum(1).mean()`."),
+        mistakes={
+            "You took the mean over all pairs: sum along a row, and take the mean of the rows.":
+                yes_or_no(mean=lambda loss, p: loss.mean()),
+            "You summed over everything: take the mean over the rows.": yes_or_no(mean=lambda loss, p: loss.sum()),
+            "The bias is missing: without it a new network says yes to half of all pairs.":
+                yes_or_no(inside=lambda z, s, bias: z * s),
+            "The bias is outside of the sign: z (logit + bias).": yes_or_no(inside=lambda z, s, bias: z * s + bias),
+            "No is −1, not 0: with 0 a pair that does not belong together teaches nothing.":
+                yes_or_no(lambda p: p.float()),
+            "Yes and no are exchanged: z = +1 where they belong together.": yes_or_no(lambda p: 1 - 2 * p.float()),
+            "Only the pairs that belong together count for you; the noes must be learned, too.":
+                yes_or_no(mean=lambda loss, p: (loss * p).sum(1).mean())}),
+    Exercise(
+        "3.5", "Find the bugs: soft targets", "bug", stars=2, minutes=20, broken=soft_loss,
+        prompt="A much-read CLIP had this loss (moein-shariatnia/OpenAI-CLIP, issues 16 and 27, mended in pull request "
+               "28): all arrows became one. Two things are wrong with it. Mend both, for a batch in which caption i "
+               "belongs to picture i, and to no other.",
+        hints=("What is the loss if all pictures and all captions have the same vector, and it is a very long one?",
+               "The targets must not come from the network itself: caption i, picture i. And a cosine needs length "
+               "one.",
+               "`F.normalize` both, and `targets = torch.arange(len(logits))`, in both directions."),
+        reference=lambda pictures, captions, t: contrastive_loss(
+            F.normalize(pictures, dim=1) @ F.normalize(captions, dim=1).T / t, torch.eye(len(pictures)).bool()),
+        cases=lambda: [(randn(9, 7, 5), randn(10, 7, 5), 0.5), (2 * randn(11, 3, 2), randn(12, 3, 2), 1.3)],
+        mistakes={
+            "The arrows have length one now, but the network still makes its own targets.":
+                mended(targets=soft_targets),
+            "The targets are right now, but the arrows are of any length: long ones win.": mended(norm=lambda x: x),
+            "Normalized along the wrong axis: each row must have length one.":
+                mended(norm=lambda x: F.normalize(x, dim=0)),
+            "A temperature divides: cold is sharp.": mended(scale=lambda t: t)}),
+]

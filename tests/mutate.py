@@ -1,0 +1,302 @@
+"""How sharp are the exercise checks?  Small random changes of the right answers, and how many of them are rejected.
+
+    python tests/mutate.py                for each exercise of the kinds code and bug: a table, and what survived
+
+A mutant is the package's own function with one small change: another sign, operation, constant (an axis, too), order
+of operands or comparison, a root or a logarithm left out.  A mutant that a check calls right is either equivalent to
+the original (listed below by hand, with the reason), or shows that the check is too mild.
+"""
+
+import argparse
+import ast
+import copy
+import inspect
+import random
+import sys
+import textwrap
+
+import torch
+
+from minidiff import (
+    attention,
+    autoencoder,
+    blocks,
+    captions,
+    clip,
+    clouds,
+    dressing,
+    metrics,
+    objectives,
+    samplers,
+    schedule,
+    train,
+    transformer,
+    unet,
+)
+from minidiff.judging import all_exercises, judge
+
+TARGETS = {                                                      # which functions make the right answer
+    "1.2": [schedule.add_noise], "1.5": [clouds.log_density, clouds._looked_at], "1.6": [train.EMA.update],
+    "1.7": [samplers.ddpm_step], "1.8": [schedule.Schedule.linear.__func__],
+    "2.2": [attention.attention_weights, attention.attend],
+    "2.4": [attention.Attention.forward, attention.Attention.split, attention.attention_weights],
+    "2.5": [attention.Attention.forward, attention.Attention.split, attention.attention_weights],
+    "2.6": [transformer.Block.forward], "2.7": [transformer.next_word_loss], "2.8": [transformer.next_word_shares],
+    "3.2": [clip.Clip.logits], "3.3": [clip.contrastive_loss], "3.4": [clip.sigmoid_loss],
+    "3.5": [clip.contrastive_loss], "3.6": [captions.is_true_of], "3.7": [clip.recall_at],
+    "4.2": [blocks.time_embedding], "4.3": [unet.UNet.network],
+    "4.5": [objectives.denoising_loss, objectives.WEIGHTS["min-snr"]],
+    "4.6": [samplers.clipped], "4.7": [samplers.inpainting, schedule.add_noise],
+    "4.8": [samplers.sample, samplers.ddim_step, samplers.spaced_levels], "4.10": [metrics.frechet_distance],
+    "5.2": [autoencoder.psnr], "5.3": [dressing.stroke_width], "5.4": [dressing.lean_of, dressing.moments],
+    "5.6": [autoencoder.Autoencoder.loss, autoencoder.kl_to_normal],
+    "6.2": [samplers.guided], "6.3": [samplers.guided], "6.4": [metrics.accuracy],
+    "6.6": [schedule.add_noise, samplers.ddim_step, samplers.spaced_levels], "6.7": [metrics.spread, metrics.ink_of],
+    "6.9": [transformer.upsample, transformer.next_word_shares, captions.is_true_of],
+    "6.11": [samplers.heun_step]}
+
+EQUIVALENT = [                                                   # exercises, the changed line, why it is no error
+    ("1.5", "offset = xt[:, None] - a[:, :, None].sqrt() * means", "points (B, 2) are flat already"),
+    ("1.5", "means = mixture.means.to(xt)", "points (K, 2) are flat already"),
+    ("1.5", "a = schedule.at(t, like=xt)", "for points it is (B, 1) already"),
+    ("1.5", "means = mixture.means.flatten(1)", "all is float32 on one device"),
+    ("1.5", "logits = mixture.shares.log() - offset.square().sum(-1) / (2 * variance)", "all is float32 on one device"),
+    ("1.5", "offset = a[:, :, None].sqrt() * means - xt.flatten(1)[:, None]", "it is squared"),
+    ("1.5", "variance = (a * mixture.std ** 2 + 1 - a).clamp_min(-0.499999999999)", "it counts only at level 0"),
+    ("1.5", "variance = a * mixture.std ** 2 + 1 - a", "it counts only at level 0, and that is refused"),
+    ("1.5", "return logits.logsumexp(1) - offset.shape[-1] / 2 * (2 * math.pi * variance[:, -1]).log()", "one column"),
+    ("1.5", "return logits.logsumexp(1) - 2 / offset.shape[-1] * (2 * math.pi * variance[:, 0]).log()", "2 / 2"),
+    ("1.7", "a_t, a_s = (schedule.alpha_bar[t], schedule.alpha_bar[s].double())", "float32 is allowed"),
+    ("1.7", "a_t, a_s = (schedule.alpha_bar[t].double(), schedule.alpha_bar[s])", "float32 is allowed"),
+    ("1.7", "return mean", "float64 is allowed"),
+    ("1.7", "if variance >= 0:", "at variance 0 it adds 0 times z"),
+    ("1.7", "if variance > -1:", "at variance 0 it adds 0 times z"),
+    ("1.8", "return cls(torch.cat([torch.ones(1), torch.cumprod(1 - beta, -1).float()]))", "there is one axis"),
+    ("1.8", "return cls(torch.cat([torch.ones(1), torch.cumprod(1 - beta, 0)]))", "float64 is allowed"),
+    ("2.4 2.5", "return attend(q, k, v, mask).transpose(1, 2).flatten(2)", "the last mixing is the identity here"),
+    ("2.4 2.5", "scores = scores", "never reached: there is no mask"),
+    ("2.4 2.5", "scores = scores.masked_fill(mask, -math.inf)", "never reached: there is no mask"),
+    ("2.4 2.5", "scores = scores.masked_fill(~mask, math.inf)", "never reached: there is no mask"),
+    ("2.4 2.5", "scores = q @ k.transpose(2, -1) / math.sqrt(q.shape[-1])", "with heads axis 2 is axis -2"),
+    ("2.6", "x = x + self.cross(x, context)", "never reached: there is no context"),
+    ("2.6", "x = x - self.cross(self.norm2(x), context)", "never reached: there is no context"),
+    ("2.6", "x = x + self.norm2(x)", "never reached: there is no context"),
+    ("2.8", "return (logits / temperature).softmax(1)", "of two axes 1 is the last"),
+    ("2.8", "least = logits.topk(min(top_k, logits.shape[1])).values[..., -1:]", "of two axes 1 is the last"),
+    ("3.3 3.5", "return -(target * scores.log_softmax(1)).sum(0).mean()", "in a square it is the same sum"),
+    ("3.5", "return -(target * scores.log_softmax(0)).sum(1).mean()", "one right each: both directions are exchanged"),
+    ("3.5", "target = right * right.sum(1, keepdim=True)", "one right each: the sums are 1"),
+    ("3.5", "target = right / right.sum(1, keepdim=False)", "one right each: the sums are 1"),
+    ("3.5", "target = right / right.sum(0, keepdim=True)", "one right each: the sums are 1"),
+    ("3.7", "return true.gather(1, best).any(1).float().mean()", "a tensor is allowed as a number"),
+    ("4.2", "angle = t[:, None] * frequency", "a whole number times a float is a float"),
+    ("4.2", "return torch.cat([angle.cos(), angle.sin()], 1)", "of two axes 1 is the last"),
+    ("4.3", "x = F.pixel_unshuffle(xt, self.config.patch)", "the first layer is the identity here"),
+    ("4.3", "return F.pixel_shuffle(self.last(x), self.config.patch)", "all is float32"),
+    ("4.3", "return F.pixel_shuffle(x.float(), self.config.patch)", "the last layer is the identity here"),
+    ("4.5", "return WEIGHTS[weight](schedule.alpha_bar[t]) * error", "all is on one device"),
+    ("4.5", "error = (eps - denoise(xt, t, cond)).square().flatten(1).mean(1)", "it is squared"),
+    ("4.8 6.6", "a_t, a_s = (schedule.alpha_bar[t], schedule.alpha_bar[s].double())", "float32 is allowed"),
+    ("4.8 6.6", "a_t, a_s = (schedule.alpha_bar[t].double(), schedule.alpha_bar[s])", "float32 is allowed"),
+    *(("4.8 6.6", f"xs = a_s.sqrt() * x0 + (1 - a_s {part}.sqrt() * eps", "sigma is 0 here") for part in (
+        "+ sigma ** 2).clamp_min(0)", "- sigma * 2).clamp_min(0)", "- sigma ** 3).clamp_min(0)",
+        "- sigma ** 1).clamp_min(0)", "- sigma ** 2)", "- sigma ** 2).clamp_min(-1)")),
+    ("4.8 6.6", "return torch.linspace(start, 0, steps + 1).round().long()", "tensors of one number are numbers, too"),
+    ("4.8 6.6", "return xs", "float64 is allowed"),
+    *(("4.8", f"levels, draws = (spacing(schedule, steps, start), itertools{count})", "no noise is drawn")
+      for count in ("", ".count(0)", ".count(2)")),
+    ("4.10", "root = vectors * values.sqrt() @ vectors.T", "the values are above 0 here"),
+    ("4.10", "root = vectors * values.clamp_min(-1).sqrt() @ vectors.T", "the values are above 0 here"),
+    ("4.10", "cross = torch.linalg.eigvalsh(root @ cov_b @ root).sqrt().sum()", "the values are above 0 here"),
+    ("4.10", "cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp_min(-1).sqrt().sum()", "they are above 0 here"),
+    ("4.10", "return gap + values.sum() + cov_b.trace() - 2 * cross", "a tensor is allowed as a number"),
+    ("4.10", "gap = (b.mean(0) - a.mean(0)).square().sum()", "it is squared"),
+    ("5.2", "return 10 * torch.log10(4 / (others - pictures).square().flatten(1).mean(1))", "it is squared"),
+    ("5.3", "down = big[:, :-1, 1:] - big[:, 1:, 1:]", "it is squared"),
+    ("5.3", "across = big[:, 1:, :-1] - big[:, 1:, 1:]", "it is squared"),
+    ("5.3", "return 2 * big.sum((-2, -1)) / perimeter * scale", "the scale is 1 here"),
+    *(("5.3", f"perimeter = (down ** 2 + across ** 2).sqrt().sum((-2, -1)){clamp}", "there is ink, and it is long")
+      for clamp in ("", ".clamp_min(-0.499999)", ".clamp_min(1.000001)")),
+    *(("5.3", f"big = F.interpolate(ink[:, None], scale_factor=scale, mode='bilinear', {how}]", "scale 1, one channel")
+      for how in ("align_corners=True)[:, 0", "align_corners=False)[:, -1")),
+    ("5.4", "dy, dx = (y - cy[:, None], x + cx[:, None])", "dy is centered, so the covariance does not see it"),
+    ("5.4", "cy, cx = ((rows * y).sum(-1) / mass, mass / (columns * x).sum(-1))", "dy is centered, that will do"),
+    *(("5.4", f"mass, rows, columns = (ink.sum((-2, -1)){clamp}, ink.sum(-1), ink.sum(-2))", "there is ink, and much")
+      for clamp in ("", ".clamp_min(-0.499999)", ".clamp_min(1.000001)")),
+    *(("5.4", f"return -u11 / u02{clamp}", "the digits are tall")
+      for clamp in ("", ".clamp_min(-0.499999)", ".clamp_min(1.000001)")),
+    ("5.4", "u11 = ((ink * dx[:, None, :]).sum(-1) * dy).sum(1) / mass", "of two axes 1 is the last"),
+    ("5.4", "u02 = (rows * dy ** 2).sum(1) / mass", "of two axes 1 is the last"),
+    ("5.4", "cy, cx = ((rows * y).sum(-1) / mass, (columns * x).sum(1) / mass)", "of two axes 1 is the last"),
+    ("5.4", "cy, cx = ((rows * y).sum(1) / mass, (columns * x).sum(-1) / mass)", "of two axes 1 is the last"),
+    ("6.2 6.3", "nothing = null", "it has this shape already"),
+    *(("6.2 6.3", f"uncond, with_cond = denoise({first}, torch.cat([nothing, cond])).chunk(2)", "it looks at cond only")
+      for first in ("torch, torch.cat([t, t])", "torch.cat([xt, xt]), torch")),
+    ("6.2 6.3", "if w == 0 or bool((t >= below).all()):", "for w = 1 the formula gives the caption's answer, too"),
+    ("6.3", "if w == 1 or bool((t > below).all()):", "guidance is on at all levels here"),
+    ("6.4", "return {**shares, 'joint': right.all(1).float().mean()}", "a tensor is allowed as a number"),
+    ("6.4", "shares = dict(zip(WORDS, right.float().mean(0)))", "a tensor is allowed as a number"),
+    *(("6.7", f"return {ink}", "pictures lie in -1..1 here") for ink in (
+        "(pictures.amax(1) + 1) / 2", "((pictures.amax(1) + 1) / 2).clamp(0, 2)",
+        "((pictures.amax(1) + 1) / 2).clamp(-1, 1)")),
+    ("6.7", "total, pairs = (total + distances.sum(), pairs + len(distances))", "a tensor is allowed as a number"),
+    *(("6.7", f"group = {key} + attributes[:, 3]", "each group has a number of its own all the same") for key in (
+        "(attributes[:, 0] * SIZES[2] - attributes[:, 2]) * SIZES[3]",
+        "(attributes[:, 0] * SIZES[1] + attributes[:, 2]) * SIZES[3]",
+        "(attributes[:, 0] * SIZES[3] + attributes[:, 2]) * SIZES[3]",
+        "(attributes[:, 0] * SIZES[2] + attributes[:, 2]) * SIZES[2]")),
+    ("6.7", "group = (attributes[:, 0] * SIZES[2] + attributes[:, 2]) * SIZES[3] - attributes[:, 3]",
+     "each group has a number of its own all the same"),
+    ("6.9", "return (logits / temperature).softmax(1)", "of two axes 1 is the last"),
+    ("6.11", "return a_s.sqrt() * (y + (k_s - k_t) * slope)", "float64 is allowed"),
+    ("6.11", "a_t, a_s = (schedule.alpha_bar[t].double(), schedule.alpha_bar[s])", "float32 is allowed"),
+    ("6.11", "a_t, a_s = (schedule.alpha_bar[t], schedule.alpha_bar[s].double())", "float32 is allowed"),
+    ("6.11", "slope = (slope + _denoise_at(denoise, ahead, s, cond)) / 2", "float64 is allowed"),
+]
+
+UNUSED = [                                                       # exercises, a line in which no change can matter, why
+    ("4.3", "time = self.time(time_embedding(t, self.config.widths[0]))", "the layers do not look at the time"),
+    ("4.3", "time = time + self.pooled(cond.mean(1))", "never reached: there is no condition"),
+    ("4.7", "xt = a.sqrt() * xs + (1 - a).sqrt() * noise()", "never reached: each step is taken once"),
+    ("4.7", "if turn + 1 < again:", "each step is taken once, what comes after it is forgotten"),
+    ("4.7", "a = schedule.alpha_bar[t] / schedule.alpha_bar[s]", "only for steps that are taken again"),
+    ("4.8 6.6", "sigma = eta * ((1 - a_s) / (1 - a_t)).sqrt() * (1 - a_t / a_s).sqrt()", "eta is 0"),
+    ("4.8 6.6", "if sigma > 0:", "sigma is 0"),
+    ("4.8 6.6", "xs = xs + sigma * noise()", "never reached: sigma is 0"),
+    ("4.8", "yield (levels[0], xt)", "only the end of the walk is looked at"),
+    ("4.8", "return noise_for(seeds, xt.shape[1:], next(draws)).to(xt)", "no noise is drawn"),
+    ("6.3", "if w == 0:", "guidance is never 0 here"),
+    ("6.9", "least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]", "all words are allowed"),
+    ("6.9", "logits = logits.masked_fill(logits < least, -torch.inf)", "all words are allowed"),
+]
+
+OPERATIONS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
+              ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr}
+COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+
+
+def changes(node):
+    """All small changes of one node of the syntax tree, as new nodes."""
+    if isinstance(node, ast.BinOp):
+        if type(node.op) in OPERATIONS:
+            yield ast.BinOp(node.left, OPERATIONS[type(node.op)](), node.right)
+        if isinstance(node.op, (ast.Sub, ast.Div, ast.Pow, ast.MatMult)):
+            yield ast.BinOp(node.right, node.op, node.left)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Invert)):
+        yield node.operand
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
+        yield ast.Compare(node.left, [COMPARISONS[type(node.ops[0])](), *node.ops[1:]], node.comparators)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        for step in (1, -1) if isinstance(node.value, int) else (1.0, -0.5):
+            yield ast.Constant(node.value + step)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        of_self = isinstance(node.func.value, ast.Name) and node.func.value.id == "self"
+        yield node.args[0] if of_self and node.args else node.func.value               # x.sqrt() and self.norm(x) -> x
+
+
+def guards(tree):
+    """The nodes that only refuse bad input, and the docstring, defaults and decorators: nothing to be checked there."""
+    skipped = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and all(isinstance(line, ast.Raise) for line in node.body):
+            skipped.append(node)
+        if isinstance(node, ast.FunctionDef):
+            skipped += [node.args, *node.decorator_list]
+            if ast.get_docstring(node) is not None:
+                skipped.append(node.body[0])
+    return {id(inner) for node in skipped for inner in ast.walk(node)}
+
+
+def swapped(tree, old, new):
+    """The tree with one node exchanged."""
+    for parent in ast.walk(tree):
+        for name, value in ast.iter_fields(parent):
+            if value is old:
+                setattr(parent, name, new)
+            elif isinstance(value, list) and any(item is old for item in value):
+                setattr(parent, name, [new if item is old else item for item in value])
+    return tree
+
+
+def mutants(function):
+    """All mutants of a function: (what changed, its code)."""
+    source = textwrap.dedent(inspect.getsource(function))
+    tree = ast.parse(f"{{{source}\n}}" if function.__name__ == "<lambda>" else source)          # one of a dict
+    tree.body[0].decorator_list = []
+    lines, skipped = ast.unparse(tree).splitlines(), guards(tree)
+    for index, node in enumerate(ast.walk(tree)):
+        if id(node) in skipped:
+            continue
+        for number in range(len(list(changes(node)))):
+            other = copy.deepcopy(tree)
+            mine = list(ast.walk(other))[index]
+            swapped(other, mine, list(changes(mine))[number])
+            fresh = ast.unparse(ast.fix_missing_locations(other)).splitlines()
+            changed = [(a.strip(), b.strip()) for a, b in zip(lines, fresh) if a != b]
+            if not changed:
+                continue
+            module = compile(other, f"<mutant of {function.__name__}>", "exec")
+            code = next(c for c in module.co_consts if inspect.iscode(c) and c.co_name == function.__name__)
+            yield f"{function.__name__}: {changed[0][0]}  ->  {changed[0][1]}", code
+
+
+def answer_with(function, code, exercise):
+    """The right answer, with one function's code exchanged while it is computed."""
+    def answer(*case):
+        right, function.__code__ = function.__code__, code
+        try:
+            return exercise.reference(*case)
+        finally:
+            function.__code__ = right
+
+    return answer
+
+
+def why_equivalent(id, change):
+    """The reason by hand why a mutant is no error, or None."""
+    known = [why for ids, line, why in EQUIVALENT if id in ids.split() and change.endswith(f"->  {line}")]
+    known += [why for ids, line, why in UNUSED if id in ids.split() and f": {line}  ->" in change]
+    return next(iter(known), None)
+
+
+def run(exercise, count, seed):
+    """Try random mutants -> how many, how many were rejected, and those that survived."""
+    every = [(inspect.unwrap(f), *mutant) for f in TARGETS[exercise.id] for mutant in mutants(inspect.unwrap(f))]
+    chosen = random.Random(f"{seed} {exercise.id}").sample(every, min(count, len(every)))
+    survivors = [change for function, change, code in chosen
+                 if judge(exercise.id, answer_with(function, code, exercise)).passed]
+    return len(chosen), len(every), survivors
+
+
+def main(arguments=None):
+    """Print the table -> 0 if at least 95 % of all mutants that are not equivalent were rejected."""
+    parser = argparse.ArgumentParser(description="Mutate the right answers and see whether the checks notice.")
+    parser.add_argument("--count", type=int, default=20, help="mutants an exercise (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("ids", nargs="*", help="only these exercises, such as 1.2")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    total = caught = same = 0
+    print(f"{'exercise':42}{'possible':>9}{'tried':>7}{'equivalent':>12}{'rejected':>10}")
+    for exercise in all_exercises().values():
+        if exercise.kind not in ("code", "bug") or (options.ids and exercise.id not in options.ids):
+            continue
+        if exercise.id not in TARGETS:
+            print(f"{exercise.id} is not in TARGETS")
+            return 1
+        tried, possible, survivors = run(exercise, options.count, options.seed)
+        reasons = {change: why_equivalent(exercise.id, change) for change in survivors}
+        known = [change for change in survivors if reasons[change]]
+        rejected, real = tried - len(survivors), tried - len(known)
+        total, caught, same = total + real, caught + rejected, same + len(known)
+        print(f"{exercise.id + ' ' + exercise.title:42}{possible:9}{tried:7}{len(known):12}{rejected:6}/{real}")
+        for change in survivors:
+            print(f"      {'equivalent, ' + reasons[change] if reasons[change] else 'SURVIVED'}\n          {change}")
+    print(f"rejected: {caught} of {total} ({caught / max(1, total):.1%}), and {same} equivalent ones")
+    return 0 if caught >= 0.95 * total else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
