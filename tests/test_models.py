@@ -138,10 +138,12 @@ def test_autoencoder_is_48_times_smaller_and_deterministic():
 
 
 def test_measured_latents_have_mean_0_and_spread_1_and_decode_undoes_the_scale(wardrobe):
+    torch.manual_seed(0)                                         # a random network, but the same one each time
     model = wake(Autoencoder()).eval()
     pictures, _ = wardrobe.sample(1_500, generator_for(0))
     before = model.decoder(model.encoder(pictures[:2])[0])
     model.measure_latents(pictures)
+    torch.testing.assert_close(model.encode(pictures).std((0, 2, 3)).detach(), torch.ones(4), atol=1e-4, rtol=0)
     latents = model.encode(wardrobe.sample(1_500, generator_for(1))[0]).detach()
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=0.02, rtol=0)
     torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(4), atol=0.05, rtol=0)
