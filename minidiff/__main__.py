@@ -103,7 +103,7 @@ def gallery(parts, options):
     seeds = [options.seed + i for i in range(len(captions))]
     pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
     film = list(text2image.denoising(captions[:1], seeds[:1], parts, options.guidance, options.steps))
-    film = film[::max(1, len(film) // 10)][:-1] + film[-1:]
+    film = film[::-(-len(film) // 10)][:-1] + film[-1:]          # at most ten, the last one included
     frames = [parts.autoencoder.decode(z)[0] for _, z in film]
     new = is_held_out(torch.tensor(GALLERY)).tolist()
     marked = [caption + " *" * held_out for caption, held_out in zip(captions, new)]
