@@ -154,7 +154,7 @@ def continue_caption(model, beginning, n, generator, temperature=1.0, top_k=None
 @torch.no_grad()
 def upsample(model, captions, generator, temperature=1.0):
     """Terse captions -> as many detailed ones that say the same and more, as a GPT would say them: it writes, and only
-    words are let through with which the terse caption stays true.  [the idea: Betker et al. 2023 (DALL-E 3), app. C]
+    words are let through with which the terse caption stays true.  [the idea: Betker et al. 2023 (DALL-E 3)]
     """
     every = all_combinations()
     texts = tokenize([sentence(row) for row in every])           # (630, L)
