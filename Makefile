@@ -1,7 +1,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: demo test notebooks clean
+.PHONY: demo test notebooks slides clean
 
 demo: .venv/ready            ## train everything, draw the gallery, print the score
 	$(RUN) -m minidiff train
@@ -17,6 +17,10 @@ notebooks: .venv/ready       ## run every notebook from top to bottom and keep t
 	for notebook in notebooks/*.ipynb; do \
 	  $(RUN) -m jupyter nbconvert --to notebook --execute --inplace "$$notebook" || exit 1; \
 	done
+
+slides: .venv/ready          ## every notebook as slides: slides/NAME.html, which open without a network
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps sphinx-revealjs==3.2.1
+	$(RUN) notebooks/slides/build.py slides
 
 clean:                       ## forget what was trained
 	rm -rf runs

@@ -61,8 +61,9 @@ def exercise_markdown(id):
 def exercise_code(id):
     """The code cell under it: the stub and the check."""
     exercise = all_exercises()[id]
-    gap = "\n" if exercise.kind == "number" else "\n\n\n"
-    return f'{exercise.stub}{gap}check("{id}", {exercise.given})'
+    if exercise.kind == "number":
+        return f'check("{id}", None){"# your number instead of None":>45}'
+    return f'{exercise.stub}\n\ncheck("{id}", {exercise.given})'.replace("\n\n\n", "\n\n")
 
 
 def template(file="my_answers.py"):

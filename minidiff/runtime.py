@@ -4,6 +4,7 @@ import os
 import random
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -82,6 +83,13 @@ def budget(full, small, fast):
     400
     """
     return {"full": full, "small": small, "fast": fast}[budget_name()]
+
+
+def runs_folder():
+    """Where a notebook keeps what it trains: `runs` beside its folder, or MINIDIFF_FOLDER; a budget is never mixed
+    with another one: `small` has the folder itself, `full` and `fast` one of their own in it.
+    """
+    return Path(os.environ.get("MINIDIFF_FOLDER", "../runs")) / budget("full", ".", "fast")
 
 
 def peak_memory_mb():

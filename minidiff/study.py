@@ -55,3 +55,12 @@ def load(name, folder="studies"):
         raise FileNotFoundError(f"{path} is missing. It is part of the repository; "
                                 f"`python notebooks/studies/{name}.py` makes it anew")
     return json.loads(path.read_text())
+
+
+def told(name, folder="studies"):
+    """The results of a study, after a line that says what made them: the command, and those of its settings that are one number."""
+    kept = load(name, folder)
+    numbers = {key: value for key, value in kept["config"].items() if isinstance(value, (int, float))}
+    settings = "; ".join(f"{key}: {value:,}" for key, value in numbers.items())
+    print(f"made by: {kept['command']} ({settings})\n")
+    return kept["results"]

@@ -1,8 +1,11 @@
 """The exercise checker: right answers pass in any style, named mistakes get their sentences, nothing is raised."""
 
+import importlib
 import io
+import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minidiff import checks
+from minidiff import checks, exercises
 from minidiff.captions import COLORS, DIGITS, LEANS, STROKES, all_combinations, detokenize, parse, sentence, tokenize
 from minidiff.checks import case, check, exercise_code, exercise_markdown, main, template
 from minidiff.differences import difference
@@ -22,6 +25,8 @@ from minidiff.judging import Result, all_exercises, judge, tried
 
 EVERY = all_exercises()
 FUNCTIONS = [e for e in EVERY.values() if e.kind in ("code", "bug", "pair")]
+NOTEBOOKS = {path: ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
+             for path in Path(__file__).parents[1].glob("notebooks/*.ipynb")}
 ANSWERS = {}                                                     # id -> right answers in another style
 
 
@@ -477,6 +482,16 @@ def test_an_exercise_is_complete(exercise):
     compile(exercise_code(exercise.id), exercise.id, "exec")
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(exercises.__file__).parent.glob("ch*.py")))
+def test_exercises_stand_in_the_notebook_that_their_file_names_word_for_word(name):
+    chapter = importlib.import_module(f"minidiff.exercises.{name}")
+    for exercise in chapter.EXERCISES:
+        text, code = exercise_markdown(exercise.id), exercise_code(exercise.id)
+        pages = [path.name for path, cells in NOTEBOOKS.items()
+                 if any(text in said and asked == code for said, asked in zip(cells, cells[1:]))]
+        assert pages == re.findall(r"`(\w+\.ipynb)`", chapter.__doc__)
+
+
 @pytest.mark.parametrize("exercise", EVERY.values(), ids=ids)
 def test_the_reference_passes(exercise):
     result = judge(exercise.id, exercise.reference() if exercise.kind == "number" else exercise.reference)
@@ -489,6 +504,7 @@ def test_the_stub_is_not_attempted_yet(exercise, capsys):
     names = {"math": math, "torch": torch, "nn": nn, "F": F, "check": check}
     exec(exercise_code(exercise.id), names)                      # what stands in the notebook's cell
     assert capsys.readouterr().out.startswith(f"{exercise.id} not attempted yet")
+    exec(exercise.stub, names)                                   # and in the template
     result = judge(exercise.id, eval(exercise.given, names))
     assert not result and not result.attempted
 

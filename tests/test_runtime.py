@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from minidiff import show
-from minidiff.runtime import autocast, budget, generator_for, noise_for, peak_memory_mb, seed_all
+from minidiff.runtime import autocast, budget, generator_for, noise_for, peak_memory_mb, runs_folder, seed_all
 
 
 def test_noise_of_a_picture_is_private_normal_and_fresh_at_each_draw():
@@ -30,6 +30,16 @@ def test_seeds_repeat_the_initial_weights():
 def test_budgets(monkeypatch, name, value):
     monkeypatch.setenv("MINIDIFF_BUDGET", name)
     assert budget(full=1, small=2, fast=3) == value
+
+
+def test_each_budget_keeps_its_own_runs(monkeypatch):
+    folders = []
+    for name in ("full", "small", "fast"):
+        monkeypatch.setenv("MINIDIFF_BUDGET", name)
+        folders.append(runs_folder().as_posix())
+    assert folders == ["../runs/full", "../runs", "../runs/fast"]
+    monkeypatch.setenv("MINIDIFF_FOLDER", "elsewhere")
+    assert runs_folder().as_posix() == "elsewhere/fast"
 
 
 def test_wrong_settings_of_the_environment_are_named(monkeypatch):

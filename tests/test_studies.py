@@ -163,3 +163,33 @@ def test_the_kept_machines_draw_what_they_are_told_and_what_they_never_saw():
         assert run["diversity"] >= 0.85 and run["frechet"] < 4 * run["frechet_floor"]
         assert run["seconds for 1"] < 0.3 and run["seconds for 64"] < 2
     assert sum(run["accuracy"]["digit"] for run in runs) / 3 >= 0.99 and min(run["seconds"] for run in runs) <= 150
+
+
+def test_told_says_what_made_a_study_and_gives_its_results(capsys):
+    assert study.told("latent_seeds", FOLDER) == study.load("latent_seeds", FOLDER)["results"]
+    assert capsys.readouterr().out == ("made by: python notebooks/studies/latent_seeds.py "
+                                       "(pictures: 4,000; steps: 1,440; batch: 64)\n\n")
+
+
+def test_the_kept_readers_of_captions_fail_where_the_chapter_says():
+    runs = study.load("text_towers", FOLDER)["results"]
+    joint = {name: [run["accuracy"]["joint"] for run in rows] for name, rows in runs.items()}
+    alike = joint["CLIP"] + joint["each word by itself"] + joint["bag of words"]
+    assert 0.92 < min(alike) < max(alike) < 0.97 and max(joint["each word, quietly"]) < 0.25
+    assert all(run["accuracy"]["lean"] > 0.98 and run["accuracy"]["digit"] < 0.2 for run in runs["TinyGPT"])
+    assert all(run["held_out"]["joint"] < 0.01 < 0.6 < run["accuracy"]["joint"] for run in runs["a vector a caption"])
+
+
+def test_the_kept_transformer_is_as_right_as_the_unet_and_less_varied():
+    unets, transformers = (study.load(name, FOLDER)["results"] for name in ("text_seeds", "text_transformer"))
+    assert min(run["accuracy"]["joint"] for run in transformers) > 0.995
+    assert max(run["diversity"] for run in transformers) < min(run["diversity"] for run in unets)
+
+
+def test_the_kept_captions_are_understood_as_the_chapter_says():
+    short, detailed, both = study.load("text_captions", FOLDER)["results"].values()
+    assert all(run["detailed"]["true"] < 0.45 < 0.85 < run["short"]["true"] for run in short)
+    for run in detailed + both:
+        assert run["detailed"]["true"] > 0.97 and run["short"]["true"] > 0.94 and run["short"]["variety"] < 0.75
+        assert run["short, made detailed"]["true"] > 0.99 and run["short, made detailed"]["variety"] > 0.99
+    assert min(run["short"]["true"] for run in both) > max(run["short"]["true"] for run in detailed)

@@ -72,13 +72,13 @@ class Exercise:
 
     @property
     def stub(self):
-        """What the learner begins with: valid Python, whose function answers None (for a bug: the broken function)."""
+        """What the learner begins with: a function that says and does nothing yet (for a bug: the broken function)."""
         if self.kind == "number":
             return f"{self.slot} = None{'# a number':>55}"
         if self.kind == "bug":
             return inspect.getsource(self.broken).rstrip()
-        return "\n\n\n".join(f'def {line}:\n    """{shapes}"""\n    return None{"# your lines":>59}' for line, shapes
-                             in zip(self.signature.splitlines(), self.shapes.splitlines(), strict=True))
+        parts = zip(self.signature.splitlines(), self.shapes.splitlines(), strict=True)
+        return "\n\n\n".join(f'def {line}:\n    """{shapes}"""' for line, shapes in parts)
 
     @property
     def given(self):

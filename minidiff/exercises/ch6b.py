@@ -1,4 +1,4 @@
-"""Chapter 6: a number for each sentence, from a picture, diversity, how many are enough."""
+"""Chapter 6, on `06b_editing_and_comparisons.ipynb`: a number for each sentence, from a picture, diversity, how many are enough."""
 
 import torch
 

@@ -1,0 +1,88 @@
+"""Pixels or latents?  UNets of one family, told by the same captions, on 3 x 32 x 32 pixels and on latents, the same
+seconds: what is right, how varied it is, and what a step costs.  Three seeds.  The picture: what each draws.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from digits_unet import DEVICE, steps_within
+from latent_seeds import save_rows
+from text_seeds import SHOWN, ready
+
+from minidiff import study, unet
+from minidiff.captions import caption_index, every_caption, sentence
+from minidiff.metrics import accuracy, frechet_with_floor, spread
+from minidiff.runtime import autocast, budget, generator_for, noise_for
+from minidiff.samplers import clipped, guided, heun_step, sample
+from minidiff.text2image import BELOW, GUIDANCE, STEPS, latents_of, tersely
+from minidiff.train import train
+from minidiff.unet import UNetConfig
+
+SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget([25, 75], [25, 75], [0.1, 0.3]), budget(500, 500, 100)
+SMALL = UNetConfig()
+PIXELS = UNetConfig(3, (24, 64), patch=2, attention=(False, True))
+KINDS = {"latents": (SMALL, 256), "pixels": (PIXELS, 64)}
+
+
+@torch.no_grad()
+def drawn_by(model, states, null, parts, latents):
+    """Pictures for caption states (N, L, D), with the default guidance and steps."""
+    shape, pictures = (4, 4, 4) if latents else (3, 32, 32), []
+    for rows in torch.arange(len(states)).split(100):
+        denoise = guided(model, null, GUIDANCE, BELOW)
+        denoise = denoise if latents else clipped(denoise, model.schedule)
+        with autocast(DEVICE):
+            for _, x in sample(denoise, noise_for(rows.tolist(), shape).to(DEVICE), model.schedule, STEPS,
+                               heun_step, states[rows]):
+                pass
+        pictures.append(parts.autoencoder.decode(x.float()) if latents else x.float())
+    return torch.cat(pictures).clamp(-1, 1)
+
+
+def main():
+    known, _, parts = ready()
+    with torch.no_grad():
+        states = parts.clip.text_states([sentence(said) for said in every_caption()])
+        null = parts.clip.text_states([""])
+    latents, attributes = latents_of(known, parts.autoencoder, budget(40_000, 40_000, 1_000))
+    generator = generator_for(4, device=DEVICE)
+    pictures, said = known.sample(budget(20_000, 20_000, 1_000), generator)
+    data = {"latents": (latents, attributes), "pixels": (pictures, said)}
+    asked = known.allowed[torch.randint(len(known.allowed), (N,), generator=generator, device=DEVICE)]
+    asked[:8] = torch.tensor(SHOWN, device=DEVICE)
+    real = known.dress(known.rows_for(asked[:, 0], generator), asked)
+    crowd, _ = known.sample(2 * N, generator)
+    with torch.no_grad():
+        features = parts.judge.features(crowd)
+    results, rows = {name: [] for name in KINDS}, []
+    for seed in SEEDS:
+        for name, (config, batch) in KINDS.items():
+            def training(steps=1_000):
+                x0, words = data[name]
+                return unet.recipe(x0, lambda rows, g: states[caption_index(tersely(words[rows], g))], null, seed,
+                                   config, steps, batch)
+            for seconds in SECONDS:
+                chosen = training(steps_within(seconds, training))
+                start = time.perf_counter()
+                for _ in train(chosen):
+                    pass
+                trained, start = time.perf_counter() - start, time.perf_counter()
+                drawn = drawn_by(chosen.model, states[caption_index(asked)], null, parts, name == "latents")
+                with torch.no_grad():
+                    distance, floor = frechet_with_floor(parts.judge.features(drawn), features)
+                results[name].append({
+                    "seed": seed, "seconds": trained, "steps": chosen.steps, "a step": trained / chosen.steps / batch,
+                    "drawing one": (time.perf_counter() - start) / N, "frechet": distance, "floor": floor,
+                    **accuracy(parts.judge.read(drawn), asked), "diversity": spread(drawn, asked) / spread(real, asked),
+                    "parameters": sum(p.numel() for p in chosen.model.parameters())})
+                rows += [drawn[:8]] if seed == 0 else []
+                print(name, results[name][-1], flush=True)
+    batches = {name: batch for name, (_, batch) in KINDS.items()}
+    study.keep(__file__, {"captions": N, "seconds": SECONDS, "batches": batches}, results)
+    names = [f"{name}, {seconds:g} s" for name in KINDS for seconds in SECONDS]
+    save_rows(rows, names, Path(__file__).with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Who reads the caption?  The same UNet, told by five readers: CLIP, a tiny GPT, each word by itself, the words without
+their order, and one learned vector for each caption.  All states have the length of CLIP's, and the third reader once
+more has shorter ones.  The same seconds each, three seeds.
+"""
+
+import torch
+from digits_unet import DEVICE, steps_within
+from text_seeds import ready
+from torch.nn import functional as F
+
+from minidiff import report, study, transformer
+from minidiff.captions import PAD, UNSAID, VOCABULARY, caption_index, grammar, parse, tokenize
+from minidiff.runtime import budget
+from minidiff.text2image import TERSE, Parts, latents_of, unet_recipe
+from minidiff.train import train
+from minidiff.unet import UNetConfig
+
+SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(40, 40, 0.2), budget(500, 500, 60)
+
+
+LENGTH = 8                                                       # of CLIP's states: 64 numbers of spread one
+
+
+class Words:
+    """Each word by itself: a row of zeros with a single other number; the attention learns what to make of it."""
+
+    def __init__(self, length=LENGTH):
+        self.length = length
+
+    def text_states(self, captions):
+        ids = tokenize(captions).to(DEVICE)
+        return self.length * F.one_hot(ids, len(VOCABULARY)).float() * (ids != PAD)[..., None]      # (B, L, V)
+
+
+class Bag(Words):
+    """All words in one bag: how often each occurs."""
+
+    def text_states(self, captions):
+        return self.length * F.normalize(super().text_states(captions).sum(1, keepdim=True), dim=2)     # (B, 1, V)
+
+
+class Table:
+    """A number for each of the 1,408 captions; the attention's first matrix then holds one learned vector for each."""
+
+    def text_states(self, captions):
+        said = torch.tensor([parse(caption) if caption else (UNSAID,) * 4 for caption in captions])
+        empty = torch.tensor([[not caption] for caption in captions])
+        return LENGTH * (F.one_hot(caption_index(said), 1408).float() * ~empty).to(DEVICE)[:, None]     # (B, 1, 1408)
+
+
+class GPT:
+    """The states of a tiny GPT that has learned to continue captions."""
+
+    def __init__(self):
+        training = transformer.gpt_recipe(*grammar(TERSE))
+        for _ in train(training):
+            pass
+        self.model = training.model.to(DEVICE)
+
+    @torch.no_grad()
+    def text_states(self, captions):
+        ids = tokenize(captions).to(DEVICE)
+        return self.model.states(ids) * (ids != PAD)[..., None]  # (B, L, D)
+
+
+def main():
+    known, unseen, parts = ready()
+    towers = {"CLIP": parts.clip, "TinyGPT": GPT(), "each word by itself": Words(), "bag of words": Bag(),
+              "a vector a caption": Table(), "each word, quietly": Words(length=1)}
+    encoded = latents_of(known, parts.autoencoder, budget(80_000, 80_000, 1_000))
+    results = {name: [] for name in towers}
+    for seed in SEEDS:
+        for name, tower in towers.items():
+            def training(steps=100):
+                wide = tower.text_states([""]).shape[-1]
+                return unet_recipe(known, tower, parts.autoencoder, seed, encoded, config=UNetConfig(cond_width=wide),
+                                   steps=steps)
+            chosen = training(steps_within(SECONDS, training))
+            for _ in train(chosen):
+                pass
+            found = report.score(Parts(tower, parts.autoencoder, chosen.model, parts.judge), known, unseen, N, seed)
+            results[name].append({"seed": seed, "steps": chosen.steps, "diversity": found["diversity"],
+                                  **{key: found[key] for key in ("accuracy", "held_out")}})
+            print(name, results[name][-1], flush=True)
+    study.keep(__file__, {"seconds": SECONDS, "captions": N}, results)
+
+
+if __name__ == "__main__":
+    main()
