@@ -3,6 +3,7 @@
     python -m minidiff.checks --template -o my_answers.py        write a file with all exercises, to be filled in
     python -m minidiff.checks my_answers.py                      a table of what is right
     python -m minidiff.checks --hints 1.2                        three hints, the last one nearly the solution
+    python -m minidiff.checks --hints 1.2 1                      the first one only
 """
 
 import argparse
@@ -20,7 +21,7 @@ HEAD = '''"""My answers.  Fill in what you like, in any order, and look what is 
     python -m minidiff.checks {file}
 
 Hints:  python -m minidiff.checks --hints 1.2
-The arguments with which a function was tried:  minidiff.checks.case("1.2", 1)
+The arguments with which a function was tried:  from minidiff.checks import case;  case("1.2", 1)
 """
 
 import math
@@ -28,6 +29,9 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from minidiff.attention import attend
+from minidiff.captions import all_combinations, detokenize, is_true_of, parse, sentence, tokenize
 '''
 
 
@@ -47,15 +51,22 @@ def check(id, answer):
 
 def case(id, number=1):
     """The arguments of a case that a check has named ("in case 2 of 3"), to try a function on."""
-    return all_exercises()[str(id)].cases()[number - 1]
+    exercise = all_exercises().get(str(id))
+    if exercise is None:
+        raise ValueError(nearest(str(id)))
+    cases = list(exercise.cases())
+    if not 1 <= number <= len(cases):
+        raise ValueError(f"exercise {id} has {len(cases) or 'no'} cases, counted from 1; case {number} was asked for")
+    return cases[number - 1]
 
 
 def exercise_markdown(id):
-    """An exercise as a notebook shows it: title, stars, prompt, and the hints folded."""
+    """An exercise as a notebook shows it: title, stars, prompt, and the hints, each folded by itself."""
     exercise = all_exercises()[id]
-    hints = "\n".join(f"{i}. {hint}" for i, hint in enumerate(exercise.hints, 1))
+    hints = "\n".join(f"<details><summary>Hint {i}</summary>\n\n{hint}\n</details>"
+                      for i, hint in enumerate(exercise.hints, 1))
     return (f"**{id} {'★' * exercise.stars} ({exercise.minutes} minutes) {exercise.heading}** {exercise.prompt}\n\n"
-            f"<details><summary>Hints</summary>\n\n{hints}\n</details>")
+            f"{hints}")
 
 
 def exercise_code(id):
@@ -111,7 +122,8 @@ def parser():
     top.add_argument("answers", nargs="?", metavar="FILE", help="your answers: Python, with names like answer_1_2")
     top.add_argument("--template", action="store_true", help="print a file with all exercises, to be filled in")
     top.add_argument("-o", "--output", metavar="FILE", help="write the template there (never over an existing file)")
-    top.add_argument("--hints", metavar="ID", help="three hints for an exercise, such as 1.2")
+    top.add_argument("--hints", nargs="+", metavar=("ID", "NUMBER"),
+                     help="three hints for an exercise, such as 1.2; with a number only that one")
     return top
 
 
@@ -130,15 +142,25 @@ def write_template(output):
     return 0
 
 
+def print_hints(id, number=None):
+    """Print the hints of an exercise, or one of them -> exit status."""
+    known = all_exercises().get(id)
+    if known is None or number not in (None, "1", "2", "3"):
+        print(nearest(id) if known is None else f"There are hints 1, 2 and 3, and no {number[:40]!r}.")
+        return 1
+    for i, hint in enumerate(known.hints, 1):
+        if number in (None, str(i)):
+            print(f"{i}. {hint}")
+    return 0
+
+
 def main(arguments=None):
     """Run the command line -> 0 if all that was attempted is right, else 1."""
     options = parser().parse_args(arguments)
     if options.template:
         return write_template(options.output)
     if options.hints:
-        known = all_exercises().get(options.hints)
-        print("\n".join(f"{i}. {hint}" for i, hint in enumerate(known.hints, 1)) if known else nearest(options.hints))
-        return 0 if known else 1
+        return print_hints(*options.hints[:2])
     if not options.answers:
         parser().print_help()
         return 1

@@ -52,6 +52,7 @@ def difference(expected, got, tolerance=1e-4, where=""):
         return f"{at}expected {wanted}, got the shape {tuple(got.shape)}"
     if _family(expected) != _family(got) and not (plain and _family(expected) == "floating-point numbers"):
         cut = "; integers lose what stands behind the point" if expected.is_floating_point() and not plain else ""
+        cut = "; `eigvals` are complex by type only: take `.real`" if got.is_complex() else cut
         return f"{at}expected {_family(expected)}, got {_family(got)} ({str(got.dtype)[6:]}){cut}"
     return _difference_of_numbers(expected.double(), got.double(), tolerance, at)
 

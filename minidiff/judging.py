@@ -78,6 +78,15 @@ def _untouched(exercise, why=""):
     return Result(exercise.id, False, False, f"{exercise.id} not attempted yet{why}.")
 
 
+def _nothing(exercise, answer):
+    """What to say of functions that give None: a stub has nothing in it, and what has more has lost its return."""
+    empty = len((lambda: None).__code__.co_code)
+    codes = [part.__code__.co_code for part in _parts(answer) if hasattr(part, "__code__")]
+    if codes and min(map(len, codes)) > empty:
+        return _wrong(exercise, "your function gives None: is `return` missing in its last line?")
+    return _untouched(exercise)
+
+
 def _wrong(exercise, why, **more):
     return Result(exercise.id, False, True, f"{exercise.id} not yet: {why}", **more)
 
@@ -118,7 +127,7 @@ def _judge_number(exercise, answer):
 def _judge_open(exercise, answer):
     reached, measured = exercise.goal(answer)
     if reached is None:
-        return _untouched(exercise)
+        return _nothing(exercise, answer)
     return Result(exercise.id, reached, True, f"{exercise.id} {'right' if reached else 'not yet'}: {measured}.")
 
 
@@ -140,6 +149,16 @@ def _alike(exercise, other, outcomes):
         return False
 
 
+def _mistaken(exercise, answer, targets):
+    """The named mistakes, (sentence, answer); for a pair then also each mistaken half with the learner's other half."""
+    yield from exercise.mistakes.items()
+    for says, other in exercise.mistakes.items() if exercise.kind == "pair" else ():
+        for mixed, mistaken in (((other[0], answer[1]), (other[0], exercise.reference[1])),
+                                ((answer[0], other[1]), (exercise.reference[0], other[1]))):
+            if not _alike(exercise, mistaken, targets):          # a right half is no mistake
+                yield says, mixed
+
+
 def _judge_function(exercise, answer):
     count = 2 if exercise.kind == "pair" else 1
     if len(_parts(answer)) != count or not all(callable(part) for part in _parts(answer)):
@@ -147,7 +166,7 @@ def _judge_function(exercise, answer):
         return _wrong(exercise, f"the answer is {wanted}; yours is {kind_of(answer)}.")
     outcomes, changed = tried(exercise, answer if count == 2 else _parts(answer)[0])
     if all(outcome is None for outcome in outcomes):
-        return _untouched(exercise)
+        return _nothing(exercise, answer)
     targets = tried(exercise, exercise.reference)[0]
     same_shape = torch.is_tensor(outcomes[0]) and torch.is_tensor(targets[0]) and outcomes[0].shape == targets[0].shape
     more = {"pictures": (targets[0], outcomes[0])} if exercise.pictures and same_shape else {}
@@ -161,7 +180,7 @@ def _judge_function(exercise, answer):
         return _untouched(exercise, ": it still does what the broken function does")
     number, first = next((i, words) for i, words in enumerate(wrong, 1) if words)
     detail = f"{first}, in case {number} of {len(wrong)}."
-    for says, other in exercise.mistakes.items():
+    for says, other in _mistaken(exercise, answer, targets):
         if _alike(exercise, other, outcomes):
             return _wrong(exercise, f"{says} ({detail[0].upper()}{detail[1:]})", mistake=says, **more)
     return _wrong(exercise, detail, **more)

@@ -58,7 +58,7 @@ def load(name, folder="studies"):
 
 
 def told(name, folder="studies"):
-    """The results of a study, after a line that says what made them: the command, and those of its settings that are one number."""
+    """The results of a study, after a line that says what made them: the command, and the settings that are numbers."""
     kept = load(name, folder)
     numbers = {key: value for key, value in kept["config"].items() if isinstance(value, (int, float))}
     settings = "; ".join(f"{key}: {value:,}" for key, value in numbers.items())

@@ -477,7 +477,7 @@ def test_an_exercise_is_complete(exercise):
     assert exercise.kind != "number" or exercise.reason
     assert exercise.kind in ("number", "open") or len(exercise.cases()) >= 1
     text = exercise_markdown(exercise.id)
-    assert exercise.prompt in text and text.count("<details>") == text.count("</details>") == 1
+    assert exercise.prompt in text and text.count("<details>") == text.count("</details>") == 3
     assert all(hint in text for hint in exercise.hints) and "★" * exercise.stars in text
     compile(exercise_code(exercise.id), exercise.id, "exec")
 
@@ -778,6 +778,8 @@ def test_a_missing_file_hints_and_help(tmp_path, capsys):
     assert main([str(tmp_path / "none.py")]) == 1
     assert "FileNotFoundError" in capsys.readouterr().err
     assert main(["--hints", "1.2"]) == 0 and capsys.readouterr().out.count("\n") == 3
+    assert main(["--hints", "1.2", "2"]) == 0 and capsys.readouterr().out == f"2. {EVERY['1.2'].hints[1]}\n"
+    assert main(["--hints", "1.2", "4"]) == 1 and "no '4'" in capsys.readouterr().out
     assert main(["--hints", "9.9"]) == 1 and "Nearest" in capsys.readouterr().out
     assert main([]) == 1 and "usage" in capsys.readouterr().out
 
@@ -789,4 +791,41 @@ def test_it_runs_as_a_program(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 1 and "1.1  *   Two portions" in ran.stdout and "That is ᾱ" in ran.stdout, ran.stderr
-    assert ran.stderr == "" and checks.__doc__.count("python -m minidiff.checks") == 3
+    assert ran.stderr == "" and checks.__doc__.count("python -m minidiff.checks") == 4
+
+
+def test_a_forgotten_return_is_told_from_a_stub():
+    def adds(x0, t, eps, alpha_bar):
+        a = alpha_bar[t].view(-1, *[1] * (x0.ndim - 1))
+        a.sqrt() * x0 + (1 - a).sqrt() * eps
+
+    def walks(denoise, x, schedule):
+        x = x + denoise(x, torch.full((len(x),), 1000))
+
+    for id, answer in (("1.2", adds), ("1.9", walks)):
+        result = judge(id, answer)
+        assert result.attempted and not result and "is `return` missing" in result.message
+    assert not judge("1.3", (EVERY["1.3"].reference[0], lambda v, xt, t, schedule: None)).attempted
+
+
+def test_of_a_pair_a_single_mistaken_half_is_named():
+    right, says = EVERY["1.3"].reference, "√ᾱ and √(1−ᾱ) are swapped."
+    there, back = EVERY["1.3"].mistakes[says]
+    assert judge("1.3", (there, right[1])).mistake == judge("1.3", (right[0], back)).mistake == says
+    assert judge("1.3", (lambda eps, *rest: eps.tanh(), right[1])).mistake is None     # wrong, and like no mistake
+
+
+def test_what_eigenvalues_are_is_said_where_they_come():
+    def complex_roots(a, b):
+        S, T = a.T.cov(), b.T.cov()
+        return (a.mean(0) - b.mean(0)).square().sum() + S.trace() + T.trace() - 2 * torch.linalg.eigvals(
+            S @ T).sqrt().sum()
+
+    assert "take `.real`" in judge("4.10", complex_roots).message
+
+
+@pytest.mark.parametrize("id, number, hint", [("1.2", 9, "3 cases"), ("1.2", 0, "counted from 1"),
+                                              ("1.1", 1, "no cases"), ("7.7", 1, "Nearest")])
+def test_a_case_that_is_not_there_is_named(id, number, hint):
+    with pytest.raises(ValueError, match=hint):
+        case(id, number)

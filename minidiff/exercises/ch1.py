@@ -118,6 +118,9 @@ EXERCISES = [
                 mixing(torch.sqrt, lambda a: 1 - a.sqrt()),
             "The levels are off by one: `alpha_bar[0]` is level 0, the clean picture, so it is `alpha_bar[t]`.":
                 mixing(torch.sqrt, lambda a: (1 - a).sqrt(), lambda t: (t - 1).clamp_min(0)),
+            "The levels are off by one, and for level 0 Python takes `alpha_bar[-1]`, pure noise: it is "
+            "`alpha_bar[t]`.":
+                mixing(torch.sqrt, lambda a: (1 - a).sqrt(), lambda t: t - 1),
             "All pictures got the level of the first; each has its own `t[i]`.":
                 mixing(torch.sqrt, lambda a: (1 - a).sqrt(), lambda t: t[:1]),
             "The noise is subtracted; it is added, with the factor √(1 − ᾱ).":
@@ -137,26 +140,26 @@ EXERCISES = [
             "The round trip closes, but v has the wrong sign: it is √ᾱ eps − √(1−ᾱ) x0, nearly eps at low noise.":
                 (conversion(lambda eps, xt, signal, sigma: -(eps - sigma * xt) / signal),
                  conversion(lambda v, xt, signal, sigma: sigma * xt - signal * v)),
-            "Both functions return what they are given: that closes every round trip, and says nothing.":
+            "What comes out is what went in: that closes every round trip, and says nothing.":
                 (lambda eps, *rest: eps, lambda v, *rest: v),
             "You used xt as if it were x0: first take the noise out, x0 = (xt − √(1−ᾱ) eps) / √ᾱ.":
                 (conversion(lambda eps, xt, signal, sigma: signal * eps - sigma * xt),
                  conversion(lambda v, xt, signal, sigma: (v + sigma * xt) / signal)),
-            "√ᾱ and √(1−ᾱ) are swapped in both functions.":
+            "√ᾱ and √(1−ᾱ) are swapped.":
                 (conversion(lambda eps, xt, signal, sigma: (eps - signal * xt) / sigma),
                  conversion(lambda v, xt, signal, sigma: signal * xt + sigma * v)),
             "`eps_to_v` is right; your `v_to_eps` subtracts √(1−ᾱ) xt, which must be added.":
                 (lambda eps, xt, t, schedule: from_eps(eps, xt, t, schedule, "v"),
                  conversion(lambda v, xt, signal, sigma: signal * v - sigma * xt))}),
     Exercise(
-        "1.4", "One giant step", "number", stars=2, minutes=5, reference=one_giant_step, tolerance=0.06,
+        "1.4", "One giant step", "number", stars=1, minutes=5, reference=one_giant_step, tolerance=0.06,
         prompt="A world of two clean points, −1 and 3, equally frequent. Start from noise at level 1000 and let DDIM, "
                "with the exact denoiser, go to level 0 in a single step. Where do the points land, on average?",
         hints=("At level 1000 nothing can be known about the clean point.", "The guess of x0 is then the mean of all.",
                "(−1 + 3) / 2, and a step to level 0 puts no noise back."),
         reason="The first guess is the mean of everything, and here it is a place where no point is: a mean is a good "
                "direction and a bad place, so small steps are needed.",
-        mistakes={"That is where the noise is, in the middle of the plane; the guess of x0 is the mean of the data.": 0,
+        mistakes={"That is where the noise is, in the middle of the line; the guess of x0 is the mean of the data.": 0,
                   "That is one of the two points; in a single step nothing decides between them.": 3,
                   "That is the other one of the two points; in a single step nothing decides between them.": -1}),
     Exercise(
@@ -173,6 +176,10 @@ EXERCISES = [
                 height(variance=lambda a, std: std**2 + 1 - a),
             "std is a spread; what adds up are variances, so it must be squared.":
                 height(variance=lambda a, std: a * std + 1 - a),
+            "You added the spreads of cloud and noise; what adds up are variances, a std² + 1 − a.":
+                height(variance=lambda a, std: (a**0.5 * std + (1 - a) ** 0.5) ** 2),
+            "Only the exponentials are summed: each Gaussian is 1/K of the cloud, and 2π v times lower than that.":
+                height(area=0, count=lambda means: 1),
             "A factor is missing: a Gaussian on a plane is 2π v times lower than exp(−distance² / 2v).": height(area=0),
             "That is the factor of a Gaussian on a line, √(2π v); on a plane it is 2π v.": height(area=0.5),
             "The centers did not move: noise takes a mean to √a · mean.": height(root=0),

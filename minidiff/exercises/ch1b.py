@@ -127,8 +127,8 @@ EXERCISES = [
     Exercise(
         "1.7", "A step with chance, from eps", "code", stars=2, minutes=20, reference=ddpm, cases=step_cases,
         prompt="The package takes DDPM's step through x0. The paper's algorithm 2 has no x0: xt minus a part of eps, "
-               "divided by a root, plus noise. Write it for a jump from level t to any lower level s. `z` is the fresh "
-               "noise; its variance is (1 − ᾱ_s) / (1 − ᾱ_t) times the share of noise in the jump.",
+               "divided by a root, plus noise. Write it for a jump from level t to any lower level s. `z` is fresh "
+               "noise of spread 1; scale it to the variance (1 − ᾱ_s) / (1 − ᾱ_t) · (1 − ᾱ_t / ᾱ_s).",
         signature="my_ddpm_step(eps, xt, t, s, schedule, z)",
         shapes="eps, xt, z (B, ...), t > s >= 0 integers -> xs (B, ...)",
         hints=("The whole jump keeps the share ᾱ_t / ᾱ_s of the variance; call it `kept`. One minus it is its noise.",
@@ -137,6 +137,8 @@ EXERCISES = [
         mistakes={
             "Noise at the last step: at s = 0 the variance (1 − ᾱ_s) / (1 − ᾱ_t) · (1 − kept) is zero, yours is not.":
                 algorithm_2(spread=lambda kept, a_t, a_s: (1 - kept).sqrt()),
+            "z is added as it is, with spread 1; it must be scaled to the spread of the jump's noise.":
+                algorithm_2(spread=lambda kept, a_t, a_s: 1),
             "That is the larger one of the paper's two variances, 1 − kept; the smaller one is asked for.":
                 algorithm_2(spread=lambda kept, a_t, a_s: (1 - kept).sqrt() * (a_s < 1)),
             "You multiplied z by the variance; a spread is its root.":
@@ -155,7 +157,8 @@ EXERCISES = [
         "1.8", "Find the bug: fifty levels", "bug", stars=2, minutes=15, broken=make_alpha_bar,
         prompt="With 1,000 levels this schedule ends in noise. With 50, the default of tanelp/tiny-diffusion, it ends "
                "with more signal than noise (zoubohao/DenoisingDiffusionProbabilityModel-ddpm- has it as issue 14). "
-               "Mend it: for 1,000 levels nothing may change; where there are fewer portions, each must be larger.",
+               "Mend it: for 1,000 levels nothing may change; where there are fewer portions, each must be larger, "
+               "all by the same factor.",
         hints=("Look at `make_alpha_bar(1000)[-1]` and at `make_alpha_bar(50)[-1]`.",
                "The sum of all portions decides where it ends. With 50 levels there are 20 times fewer.",
                "Multiply `first` and `last` by 1000 / levels."),
@@ -171,14 +174,16 @@ EXERCISES = [
             "Stretching ᾱ itself ends in noise, but changes the 1,000 levels, too: mend the portions instead.":
                 from_portions(lambda n: 1e-4, lambda n: 0.02, lambda a: (a - a[-1]) / (1 - a[-1]))}),
     Exercise(
-        "1.9", "Twenty questions", "open", stars=3, minutes=45, reference=two_guesses, goal=twenty_questions,
+        "1.9", "Twenty questions", "open", stars=3, minutes=60, reference=two_guesses, goal=twenty_questions,
         prompt="Walk from noise `x` at level 1000 to level 0 in any way you like, with at most twenty questions to "
                "`denoise`. The goal: end half as far from where infinitely many steps would end as DDIM does with its "
                "twenty. The cloud is two moons, the denoiser exact.",
         signature="my_walk(denoise, x, schedule)",
-        shapes="denoise(xt, t) -> eps, x (B, 2) at level 1000 -> points (B, 2) at level 0",
-        hints=("Begin with DDIM's loop, and other levels: shorter steps near the end, `1000 * (i / 20) ** 1.25`.",
+        shapes="denoise(xt, t (B,)) -> eps, x (B, 2) at level 1000 -> points (B, 2) at level 0",
+        hints=("Begin with DDIM's loop, and other levels: shorter steps near the end, `1000 * (i / 20) ** 1.25`. This "
+               "alone does not help yet.",
                "Heun asks twice a step to learn how the way bends. The question of the step *before* tells it, too.",
                "Keep the last guess: in the time k = √(1/ᾱ − 1) walk with the slope eps + (k_s − k_t) / (2 (k_t − k_r))"
-               " · (eps − last eps), where r is the level before t; the last step to 0 with eps alone.")),
+               " · (eps − last eps), where r is the level before t; the last step to 0 with eps "
+               "alone. It needs the levels of the first hint.")),
 ]

@@ -109,8 +109,8 @@ EXERCISES = [
     Exercise(
         "2.2", "Texts of several lengths", "code", stars=2, minutes=15, cases=lengths_cases,
         prompt="Attention to a batch of texts which are filled up with padding: only the first `lengths[i]` words of "
-               "text i are real, and nobody may look at the others. Make the mask, and write out attention; no "
-               "`attend`.",
+               "text i are real, and nobody may look at the others. Make the mask, and write out attention (without "
+               "`attend`, please).",
         signature="my_listen(q, k, v, lengths)",
         shapes="q (B, P, d), k (B, L, d), v (B, L, D), lengths (B,) integers -> (B, P, D)",
         hints=("`torch.arange(L) < lengths[:, None]` is (B, L): True where a word is real.",

@@ -107,6 +107,10 @@ EXERCISES = [
                 lambda x, a, m, n1, n2: (y := x + a(x)) + m(y),
             "The order is exchanged: attention first, then the MLP.":
                 lambda x, a, m, n1, n2: (y := x + m(n2(x))) + a(n1(y)),
+            "The second norm is missing: the MLP, too, looks at a normed x.":
+                lambda x, a, m, n1, n2: (y := x + a(n1(x))) + m(y),
+            "norm1 stands at both places: each part has a norm of its own.":
+                lambda x, a, m, n1, n2: (y := x + a(n1(x))) + m(n1(y)),
             "norm1 and norm2 are exchanged: the first one belongs to attention.":
                 lambda x, a, m, n1, n2: (y := x + a(n2(x))) + m(n1(y))}),
     Exercise(
@@ -122,6 +126,8 @@ EXERCISES = [
         mistakes={
             "Not shifted: each place is asked for the word that it has just read. It must guess the *next* one.":
                 surprise(shift=0),
+            "Both begin at place 1, so each place is asked for the word that it has just read: `logits[:, :-1]`.":
+                lambda logits, ids: surprise(shift=0)(logits.roll(-1, 1), ids.roll(-1, 1)),
             "Shifted the wrong way: the logits at place i guess the word at i + 1, not at i − 1.": surprise(shift=-1),
             "The padding is counted: nobody needs to guess what comes after the end.": surprise(ignored=-1),
             "The logarithm is missing: the surprise is −log p.": surprise(take=lambda p: p),
@@ -141,13 +147,16 @@ EXERCISES = [
         mistakes={
             "You multiplied by the temperature; it divides, so that hot is undecided.":
                 shares(lambda logits, T: logits * T),
-            "The temperature is not used.": shares(lambda logits, T: logits),
+            "The temperature has no effect: it must divide the *logits*, before the softmax.":
+                shares(lambda logits, T: logits),
             "The temperature comes after the softmax: dividing shares only makes a sum that is not 1.":
                 lambda logits, T, k: shares(lambda logits, T: logits)(logits, T, k) / T,
             "The forbidden words were cut off after the softmax; the others must sum to 1 again.":
                 lambda logits, T, k: (logits / T).softmax(-1) * top(logits, k),
             "A forbidden logit of 0 still gets a share; it must be −inf.": shares(forbidden=0.0),
             "Those are the k *least* likely words.": shares(allowed=lambda logits, k: top(logits, k, smallest=True)),
+            "The limit is one for the whole batch; each row has its own k best.":
+                shares(allowed=lambda logits, k: logits >= logits.topk(k).values.min()),
             "All words are allowed: top_k is not used.":
                 shares(allowed=lambda logits, k: top(logits, logits.shape[-1])),
             "The shares must sum to 1 along the words, the last axis.": lambda logits, T, k: (
@@ -157,7 +166,8 @@ EXERCISES = [
         reference=clock_hands, goal=looks_one_back,
         prompt="A head that looks at the place before is found in every language model. With a 1 for each place it "
                "needs as many numbers as places. Build one for n places whose queries and keys have *two* numbers. "
-               "(The first place may look where it likes.) The goal: more than 99 %, for 11 and for 29 places.",
+               "(The first place may look where it likes.) The goal: each place gives more than 99 % of its look "
+               "(`attention_weights`, no mask) to the place before it, for 11 and for 29 places.",
         signature="my_head(n)", shapes="n, an integer -> queries (n, 2), keys (n, 2)",
         hints=("Two numbers are a direction. Put the places on a clock face.",
                "Key i is (cos, sin) of the angle 2π i / n. Which angle must query i have?",

@@ -74,7 +74,7 @@ EXERCISES = [
         "3.1", "How sharp?", "number", stars=1, minutes=5, tolerance=0.02,
         reference=lambda: math.log(0.9 / 0.1 * 255),
         prompt="Of 256 captions one fits with the cosine 1, all others have 0. By which scale must the cosines be "
-               "multiplied, so that the softmax gives 90 % to the one that fits? Two digits behind the point.",
+               "multiplied, so that the softmax gives 90 % to the one that fits? Two decimals.",
         hints=("With the scale s the right one has e^s, and each of the others e⁰ = 1.",
                "Solve e^s / (e^s + 255) = 0.9 for e^s: it is 9 · 255.", "The natural logarithm of 2,295."),
         reason="e^s must be nine times the 255 others together; the more captions in a batch, the larger the scale, "

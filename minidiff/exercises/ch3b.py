@@ -142,7 +142,9 @@ EXERCISES = [
                 (speaking(dull=("plain", "upright")), parse),
             "The sentences are right; but what is not said must be read as −1, not as 0.": (sentence, hearing(0)),
             "The sentences are right; but what is not said must be read as −1, not as None.": (sentence, hearing(None)),
-            "Both give back what they were given: such a round trip always closes.":
+            "The sentences are right; but \"leaning left\" is two words, and `split` takes it apart.":
+                (sentence, lambda text: (*parse(text)[:3], 1 if "upright" in text else UNSAID)),
+            "What comes out is what went in: such a round trip always closes.":
                 (lambda row: row, lambda text: text)}),
     Exercise(
         "3.9", "A space by hand", "open", stars=3, minutes=40, reference=circles, goal=one_space,

@@ -133,7 +133,8 @@ EXERCISES = [
                 hands(join=lambda a: torch.stack([a.cos(), a.sin()], 2).flatten(1)),
             "You divide i by one less, as some code does, so that the last hand has just 1/10000; divide by width / 2.":
                 hands(lambda i, half: 10_000 ** (-i / max(1, half - 1))),
-            "i runs to width / 2 only: divided by the whole width, the slow half of the hands is missing.":
+            "i runs to width / 2 only: divided by the whole width, the slow half of the hands is missing. "
+            "(Or is there a 100 in the place of 10,000?)":
                 hands(lambda i, half: 10_000 ** (-i / (2 * half))),
             "The hands get faster and faster; with a minus sign in the power they get slower.":
                 hands(lambda i, half: 10_000 ** (i / half)),
@@ -169,9 +170,9 @@ EXERCISES = [
     Exercise(
         "4.4", "Fold and unfold", "pair", stars=2, minutes=20, reference=RIGHT_FOLD, run=there_and_back,
         cases=lambda: [(randn(21, 2, 3, 10, 14),), (randn(22, 5, 1, 22, 6),)],
-        prompt="Work in pairs, without `F.pixel_shuffle`: one folds squares of 2 × 2 pixels into four channels, as the "
-               "UNet does before its first layer, the other unfolds them. Channel c becomes the channels 4c to 4c + 3: "
-               "the upper left pixels of all squares, the upper right, the lower left, the lower right ones.",
+        prompt="Work in pairs, please without `F.pixel_shuffle`: one folds squares of 2 × 2 pixels into four channels, "
+               "as the UNet does before its first layer, the other unfolds them. Channel c becomes the channels 4c to "
+               "4c + 3: the upper left pixels of all squares, the upper right, the lower left, the lower right ones.",
         signature="my_fold(x)\nmy_unfold(y)",
         shapes="x (B, C, 2H, 2W) -> (B, 4C, H, W)\ny (B, 4C, H, W) -> (B, C, 2H, 2W)",
         hints=("Every second pixel is `x[..., ::2, ::2]`; with 1 in front of the colons the other ones.",
@@ -188,5 +189,5 @@ EXERCISES = [
             "The pixels of a square come column by column; they must come row by row.": folded((0, 1, 5, 3, 2, 4)),
             "`my_fold` is right; `my_unfold` must exchange the axes back before it joins them.":
                 (RIGHT_FOLD[0], lambda y: y.reshape(len(y), -1, 2 * y.shape[2], 2 * y.shape[3])),
-            "Both functions return what they are given: that closes every round trip.": (lambda x: x, lambda y: y)}),
+            "What comes out is what went in: that closes every round trip.": (lambda x: x, lambda y: y)}),
 ]

@@ -71,8 +71,8 @@ def repainting(there=lambda known, a, z: a.sqrt() * known + (1 - a).sqrt() * z, 
 EXERCISES = [
     Exercise(
         "4.5", "Where an error counts", "code", stars=2, minutes=15, reference=min_snr, cases=levels_cases,
-        prompt="The network says the noise, but the error shall count as min-SNR wants it: the squared error of the "
-               "*picture*, times min(SNR, 5), a number for each picture. You get the guessed and the true noise. "
+        prompt="The network says the noise, but the error shall count as min-SNR wants it: the mean squared error of "
+               "the *picture*, times min(SNR, 5), a number for each picture. You get the guessed and the true noise. "
                "(SNR = ᾱ / (1 − ᾱ); with the same xt, which error in x0 belongs to an error in eps?)",
         signature="my_min_snr(guess, eps, t, schedule)",
         shapes="guess, eps (B, ...), t (B,) levels from 1, schedule.alpha_bar (S + 1,) -> (B,)",
@@ -115,6 +115,7 @@ EXERCISES = [
                 lambda eps, *rest: eps.clamp(-1, 1),
             "Pictures reach from −1 to 1; you cut at 0, and everything dark became gray.":
                 cutting(lambda x0: x0.clamp(0, 1)),
+            "Only what is too bright is cut; pixels can be darker than −1, too.": cutting(lambda x0: x0.clamp(max=1)),
             "You made the whole picture paler until its brightest pixel fits; cut only the pixels that are outside.":
                 cutting(lambda x0: x0 / x0.abs().flatten(1).amax(1).clamp_min(1).view(-1, *[1] * (x0.ndim - 1))),
             "tanh changes every pixel; those inside −1 … 1 must stay as they are.": cutting(torch.tanh),

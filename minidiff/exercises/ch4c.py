@@ -101,9 +101,9 @@ EXERCISES = [
     Exercise(
         "4.8", "Find the bug: the stride", "bug", stars=2, minutes=15, broken=walk, reference=by_ddim,
         cases=walk_cases,
-        prompt="DDIM with even levels. With 1,000 levels and 25 or 100 steps it is right; with 600 some noise is left "
-               "at the end. huggingface/diffusers had this bug (its issues 9261 and 12633). Mend it; the levels stay "
-               "as they are.",
+        prompt="DDIM with even levels. With 1,000 levels and 25 or 100 steps it is right; with 600 steps some noise is "
+               "left at the end. huggingface/diffusers had this bug (its issues 9261 and 12633). Mend it; the levels "
+               "stay as they are.",
         hints=("Print `levels`, and the pairs (t, s), for 101 levels and 13 steps.",
                "The strides between rounded levels are not all equal, and 101 // 13 cuts off what is behind the point.",
                "The level to go to is the next of the list: `for t, s in zip(levels, levels[1:])`."),
@@ -120,10 +120,11 @@ EXERCISES = [
                 walking(lambda sched, n: [(t, max(t - sched.levels // n, 0))
                                           for t in range(sched.levels, 0, -(sched.levels // n))])}),
     Exercise(
-        "4.9", "A hundred of a hundred", "number", stars=1, minutes=5, tolerance=2e-3,
+        "4.9", "A hundred of a hundred", "number", stars=1, minutes=10, tolerance=2e-3,
         reference=lambda: wilson(1.0, 100)[0],
         prompt="You draw 100 digits, and the judge reads all 100 as asked. The share seen is 1. Where does the 95 % "
-               "interval of the text (Wilson's, z = 1.96) begin? Three digits behind the point.",
+               "interval of the text (Wilson's, z = 1.96) begin? Three decimals. Guess first; then you may call "
+               "`minidiff.metrics.wilson`.",
         hints=("A machine that errs once in a hundred draws 100 right ones quite often.",
                "`wilson` gives middle ± half. With a share of 1, middle minus half is 1 / (1 + z² / n).",
                "100 / (100 + 3.84)."),
@@ -157,9 +158,9 @@ EXERCISES = [
             "That is its root; the score is the squared distance.": apart(last=lambda d: d.sqrt())}),
     Exercise(
         "4.11", "Fool the distance", "open", stars=3, minutes=25, reference=two_places, goal=fooled,
-        prompt="`real` is a crowd of 500 points on a ring of radius 3. Make a crowd of at least 500 points whose "
-               "Fréchet distance to it is less than 0.01, although not a single one lies within 1 of a real point. "
-               "What does that say about a low distance?",
+        prompt="`real` is a crowd of 500 points on a ring of radius about 3 (it has some width). Make a crowd of at "
+               "least 500 points whose Fréchet distance to it is less than 0.01, although not a single one lies within "
+               "1 of a real point. What does that say about a low distance?",
         signature="my_crowd(real)", shapes="real (500, 2) -> points (N, 2), N at least 500",
         hints=("The distance knows nothing of the ring but its mean and its covariance.",
                "Most of your points can stand in the middle, where nobody is; then the others must stand far outside.",

@@ -80,7 +80,7 @@ EXERCISES = [
         reference=lambda: (psnr(torch.zeros(1, 7), torch.full((1, 7), 0.1))
                            - psnr(torch.zeros(1, 7), torch.full((1, 7), 0.2))).item(),
         prompt="After more training each pixel is only half as far from the truth as before. By how many decibels has "
-               "the PSNR grown? One digit behind the point.",
+               "the PSNR grown? One decimal.",
         hints=("The PSNR counts the *squared* error.", "Half the error is a quarter of the squared error.",
                "10 log10(4)."),
         reason="Half as wrong is 6 dB more, and a tenth as wrong is 20 dB more.",
@@ -165,7 +165,7 @@ EXERCISES = [
                                                                            latents(8, 13, 3, 2, 7))],
         prompt="Work in pairs: one makes latents z ready for a diffusion (each channel with mean 0 and spread 1), the "
                "other leads back to what the decoder knows. Mean and spread of each channel are those of `seen`, the "
-               "latents of training pictures.",
+               "latents of training pictures; spread as `.std` counts it.",
         signature="my_standard(z, seen)\nmy_back(z, seen)",
         shapes="z (B, C, H, W), seen (N, C, h, w) -> (B, C, H, W)\nz (B, C, H, W), seen (N, C, h, w) -> (B, C, H, W)",
         hints=("A mean for each channel is taken over all axes but axis 1.",
@@ -184,6 +184,6 @@ EXERCISES = [
                 standing(there=lambda z, m, s: (z - m) * s, again=lambda z, m, s: z / s + m),
             "`my_standard` is right; back it goes in the other order: first times the spread, then plus the mean.":
                 (standard, standing(again=lambda z, m, s: (z + m) * s)[1]),
-            "Both functions return what they are given: that closes every round trip.":
+            "What comes out is what went in: that closes every round trip.":
                 (lambda z, seen: z, lambda z, seen: z)}),
 ]

@@ -104,6 +104,8 @@ EXERCISES = [
                 clouded(lambda logvar: 0 * logvar),
             "The noise is multiplied by the log-variance itself; its spread is exp(logvar / 2).":
                 clouded(lambda logvar: logvar / 2),
+            "The log-variance itself multiplies the noise; its spread is exp(logvar / 2), the exponential first.":
+                clouded(lambda logvar: logvar),
             "The whole KL got a minus sign: now it pushes the clouds away from N(0, 1).":
                 clouded(sign=-1),
             "In the KL there was a variance already, and exp(logvar) was right; only the sign of logvar was not.":
@@ -112,7 +114,7 @@ EXERCISES = [
             "The KL is a mean over all numbers, as the error is, not a sum.": clouded(count=torch.sum)}),
     Exercise(
         "5.7", "Narrow latents drown", "number", stars=2, minutes=10, reference=lambda: as_loud_as_noise(0.2),
-        tolerance=2.5,
+        tolerance=1.5,
         prompt="Latents of spread 1 and the noise are equally strong at level 500 of the cosine schedule, where √ᾱ = "
                "cos(π t / 2000) and √(1 − ᾱ) = sin(π t / 2000). Somebody multiplies them by a number copied from "
                "elsewhere, and their spread is 0.2. At which level are they now as strong as the noise?",
@@ -122,6 +124,7 @@ EXERCISES = [
                "decided in an eighth of the walk.",
         mistakes={"That is for latents five times too wide: they stand out of the noise for longer, narrow ones drown.":
                       as_loud_as_noise(5),
+                  "That is the arcsine; 0.2 cos = sin is a tangent.": 2000 / math.pi * math.asin(0.2),
                   "0.2 is a spread; you used it as a variance.": as_loud_as_noise(0.2**0.5),
                   "You squared it twice: 0.2 cos(…) = sin(…), and no more squares.": as_loud_as_noise(0.04),
                   "A fifth of 500 would be right on a straight line; the schedule is a cosine.": 100}),
@@ -129,7 +132,7 @@ EXERCISES = [
         "5.8", "Attention's bill", "number", stars=1, minutes=5, tolerance=0.5,
         reference=lambda: (512 * 512) ** 2 / (64 * 64) ** 2,
         prompt="In self-attention each place looks at each place. A picture of 512 × 512 pixels has a latent of 64 × "
-               "64 places. How many times fewer looks are that?",
+               "64 places. By what factor are there fewer looks?",
         hints=("The latent has 8 · 8 times fewer places.", "Each of fewer places looks at fewer places.", "64 · 64."),
         reason="Places are 64 times fewer, looks 64² times. Nothing else in the network gains so much from a latent.",
         mistakes={"That is how many times fewer places there are; and each of them looks at as many times fewer.": 64,

@@ -1,4 +1,4 @@
-"""Chapter 6, on `06b_editing_and_comparisons.ipynb`: a number for each sentence, from a picture, diversity, how many are enough."""
+"""Chapter 6, on `06b_editing_and_comparisons.ipynb`: numbers for sentences, from a picture, diversity, how many."""
 
 import torch
 
@@ -113,7 +113,7 @@ EXERCISES = [
                 (TABLE[0], lambda number: TABLE[1](number) + 1),
             "`my_number` is right; on the way back the lean comes out first, and must be put last.":
                 (TABLE[0], lambda number: TABLE[1](number).flip(1)),
-            "Both give back what they were given: such a round trip always closes.":
+            "What comes out is what went in: such a round trip always closes.":
                 (lambda said: said, lambda number: number)}),
     Exercise(
         "6.6", "Begin with a picture", "code", stars=2, minutes=20, reference=from_picture, cases=picture_cases,
@@ -143,8 +143,9 @@ EXERCISES = [
         "6.7", "How varied?", "code", stars=2, minutes=25, reference=spread,
         cases=lambda: [crowd_case(31, 17, 5, 7), crowd_case(41, 13, 3, 2)],
         prompt="Diversity: the mean distance between two pictures of the same digit, stroke and lean (the color may "
-               "differ, and so only the ink is compared), divided by the root of the number of pixels. Every pair of "
-               "pictures counts as much as every other pair, and none is compared with itself.",
+               "differ, and so only the ink is compared: the brightest of the three channels, (x + 1) / 2), divided by "
+               "the root of the number of pixels. Every pair of pictures counts as much as every other pair, and none "
+               "is compared with itself.",
         signature="my_spread(pictures, attributes)",
         shapes="pictures (N, 3, H, W) in [-1, 1], attributes (N, 4): digit, color, stroke, lean -> a number",
         hints=("Ink is the brightest channel, from 0 to 1: `(pictures.amax(1) + 1) / 2`.",
@@ -163,6 +164,10 @@ EXERCISES = [
             "Divide by the *root* of the number of pixels; a distance is a root, too.":
                 diverse(per=lambda ink: ink.shape[1]),
             "The squared distance is not asked for.": diverse(measure=lambda d: d**2),
+            "The mean of the channels makes a red stroke paler than a white one; ink is the brightest channel.":
+                diverse(look=lambda p: ((p.mean(1) + 1) / 2).flatten(1)),
+            "The three channels are one ink now: divide by the root of H · W.":
+                diverse(per=lambda ink: (3 * ink.shape[1]) ** 0.5),
             "Compare the ink, the brightest channel from 0 to 1, not the three colors.":
                 diverse(look=lambda p: (p.flatten(1) + 1) / 2)}),
     Exercise(

@@ -105,10 +105,10 @@ EXERCISES = [
     Exercise(
         "6.9", "Make it longer", "code", stars=3, minutes=30, reference=longer, cases=writer_cases,
         prompt="A writer makes terse captions detailed: of all 630 full sentences only those count with which the "
-               "terse caption stays true. It begins with `<start>` and goes on word by word, always with the word "
-               "that `score` likes best, among those with which one of these sentences goes on. (You may use what is "
-               "in `minidiff.captions`: all_combinations, sentence, parse, is_true_of, tokenize, detokenize.)",
-        signature="my_longer(score, captions)",
+               "terse caption stays true. It begins with `<start>` and goes on word by word, always with the word that "
+               "`score` likes best, among the words that continue at least one of these sentences. (You may use what "
+               "is in `minidiff.captions`: all_combinations, sentence, parse, is_true_of, tokenize, detokenize.)",
+        signature="my_longer(score, terse)",
         shapes="score(ids (B, l)) -> (B, l, V): at each place, how each next word is liked; B strings -> B strings",
         hints=("For one caption: `rows = [r for r in all_combinations() if ...]`, `texts = tokenize([sentence(r) for r "
                "in rows])`.",
@@ -135,7 +135,7 @@ EXERCISES = [
                "To which place a point goes is decided in the upper half of the levels.",
                "Exaggerate only where that is decided already: `if t < 500`.")),
     Exercise(
-        "6.11", "The step of `draw`", "code", stars=3, minutes=25, reference=second_order, cases=step_cases,
+        "6.11", "The step of `draw`", "code", stars=2, minutes=25, reference=second_order, cases=step_cases,
         prompt="`draw` takes second-order steps. With y = x / √ᾱ and k = √(1/ᾱ − 1), DDIM goes in a straight line: y + "
                "(k_s − k_t) · eps, and times √ᾱ_s it is x again. The second-order step goes there only to look: it "
                "asks for eps there, too, and then goes from where it stood, with the mean of both. To level 0 it goes "
