@@ -13,6 +13,10 @@ test: .venv/ready            ## style, then every test
 	$(RUN) -m ruff check .
 	$(RUN) -m pytest
 
+.PHONY: faults
+faults: .venv/ready          ## damage, kills, full disks and hostile files: the quick tests of them and the slow ones
+	$(RUN) -m pytest -m "slow or not slow" tests/test_faults.py
+
 notebooks: .venv/ready       ## run every notebook from top to bottom and keep the outputs
 	for notebook in notebooks/*.ipynb; do \
 	  $(RUN) -m jupyter nbconvert --to notebook --execute --inplace "$$notebook" || exit 1; \

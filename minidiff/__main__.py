@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,10 +10,9 @@ import torch
 from tqdm import tqdm
 
 from minidiff.captions import CaptionError, is_held_out, sentence
-from minidiff.checkpoint import CheckpointError
-from minidiff.data import DataError
+from minidiff.keeping import FileError, whole
 from minidiff.runtime import BUDGETS
-from minidiff.study import write_json
+from minidiff.study import sealed, write_json
 from minidiff.text2image import GUIDANCE, STEPS
 
 GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
@@ -90,8 +90,8 @@ def run_draw(options):
         seeds = [options.seed + i for i in range(options.n)] * len(options.captions)
         pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
         figure = show.grid(pictures, captions, columns=min(options.n, 8))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with whole(path) as draft:
+        figure.savefig(draft, format=path.suffix[1:], dpi=150)
     print(f"Drawn: {path}")
 
 
@@ -124,7 +124,7 @@ def run_score(options):
     result = report.score(parts, train, val, options.n, options.seed, options.guidance, options.steps)
     result |= report.about_training(options.folder)
     path = Path(options.output or Path(options.folder) / "report.json")
-    write_json(result, path)
+    write_json(sealed(result), path)
     print(report.table(result) + f"\nwritten to {path}")
 
 
@@ -135,7 +135,7 @@ def main(arguments=None):
         os.environ["MINIDIFF_BUDGET"] = options.budget
     try:
         {"train": run_train, "draw": run_draw, "score": run_score}[options.command](options)
-    except (CaptionError, CheckpointError, DataError, FileNotFoundError, FloatingPointError, ValueError) as error:
+    except (CaptionError, FileError, OSError, FloatingPointError, ValueError) as error:
         print(f"minidiff: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
@@ -146,4 +146,5 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)    # between two steps too, it ends like Ctrl-C
     sys.exit(main())

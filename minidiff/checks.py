@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from minidiff.judging import all_exercises, judge, nearest
+from minidiff.keeping import FileError, whole
 
 HEAD = '''"""My answers.  Fill in what you like, in any order, and look what is right with
 
@@ -133,10 +134,12 @@ def write_template(output):
         print(template())
         return 0
     try:
-        with open(output, "x", encoding="utf-8") as file:
-            file.write(template(Path(output).name))
-    except OSError as error:
-        print(f"minidiff.checks: {output}: {error.strerror}; nothing was written", file=sys.stderr)
+        if Path(output).exists():
+            raise FileError(f"{output} exists already; nothing was written")
+        with whole(output) as draft:
+            draft.write_text(template(Path(output).name), encoding="utf-8")
+    except (FileError, OSError) as error:
+        print(f"minidiff.checks: {error}", file=sys.stderr)
         return 1
     print(f"Written: {output}")
     return 0

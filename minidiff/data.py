@@ -9,11 +9,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from minidiff.keeping import FileError, one_line
+
 FOLDER = Path(__file__).resolve().parent.parent / "data"
 SHA256 = "305e8353153694ee64a4e70fc6b8369f9de6d159dbf69c5978ed48d5120b72d5"
+MNIST_MD5 = {"train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+             "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+             "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+             "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637"}
 
 
-class DataError(RuntimeError):
+class DataError(FileError):
     """A data file is missing or damaged; the message says which, and how to repair it."""
 
 
@@ -57,7 +63,11 @@ def load_digits(full=False, root=FOLDER):
 def _load_embedded(path):
     if not path.exists():
         raise DataError(f"{path} is missing. It is part of the repository: git checkout data/mnist_5k.npz")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({one_line(error)}). "
+                        "Restore it: git checkout data/mnist_5k.npz") from error
     if found != SHA256:
         raise DataError(f"{path} is damaged: its sha256 begins {found[:12]}, expected {SHA256[:12]}. "
                         "Restore it: git checkout data/mnist_5k.npz")
@@ -71,7 +81,7 @@ def _load_mnist(root):
     from torchvision.datasets import MNIST  # here, not above: its compiled half can be missing
 
     train, val = (MNIST(root, train=part, download=True) for part in (True, False))
-    for part, count in ((train, 60_000), (val, 10_000)):         # torchvision checks downloads, not what lies there
-        if part.data.shape != (count, 28, 28) or part.targets.shape != (count,):
-            raise DataError(f"{tuple(part.data.shape)} pictures, expected {count}")
+    for name, md5 in MNIST_MD5.items():                          # torchvision checks downloads, not what lies there
+        if hashlib.md5((root / "MNIST/raw" / name).read_bytes(), usedforsecurity=False).hexdigest() != md5:
+            raise DataError(f"{name} is damaged")
     return Digits(to_pictures(train.data), train.targets, to_pictures(val.data), val.targets)

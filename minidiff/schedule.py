@@ -36,7 +36,7 @@ class Schedule:
     @classmethod
     def cosine(cls, levels=1000):
         """alpha_bar = cos^2(pi t / 2S), after [Nichol & Dhariwal 2021, eq. 17], ending at a floor above zero."""
-        t = torch.arange(levels + 1, dtype=torch.float64) / levels
+        t = torch.arange(levels + 1, dtype=torch.float64, device="cpu") / levels  # also where a model is planned only
         return cls((FLOOR + (1 - FLOOR) * torch.cos(t * math.pi / 2) ** 2).float())
 
     @classmethod

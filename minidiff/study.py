@@ -1,8 +1,8 @@
 """Comparisons that take longer than a chapter may: run once, kept as JSON, drawn by the chapter."""
 
 import datetime
+import hashlib
 import json
-import os
 import platform
 import re
 import sys
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from minidiff import __version__
+from minidiff.keeping import FileError, one_line, whole
 from minidiff.runtime import budget_name
 
 
@@ -25,13 +26,27 @@ def about_this_run():
 
 def write_json(content, path):
     """Write JSON, whole or not at all; a list of numbers takes one line."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.part")
     text = json.dumps(content, indent=1)
     text = re.sub(r"\[[-\d.eE+,\s]+\]", lambda numbers: " ".join(numbers.group().split()), text)
-    draft.write_text(text + "\n")
-    os.replace(draft, path)
+    with whole(path) as draft:
+        draft.write_text(text + "\n")
+
+
+def sealed(content):
+    """A dict with a checksum of all else in it, which `opened` looks at."""
+    content = json.loads(json.dumps(content))                    # as it will be read
+    return content | {"sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
+
+
+def opened(path, repair):
+    """The dict in a JSON file that was sealed, or was written before there were seals; a damaged one is an error."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if "sha256" in content and sealed({k: v for k, v in content.items() if k != "sha256"}) != content:
+            raise ValueError("its checksum does not fit its contents")
+        return dict(content)
+    except (ValueError, TypeError, OSError, RecursionError) as error:
+        raise FileError(f"{path} is damaged ({one_line(error)}). {repair}") from error
 
 
 def keep(file, config, results):
@@ -43,8 +58,8 @@ def keep(file, config, results):
         raise ValueError(f"the fast budget would overwrite {Path(file).with_suffix('.json').name} with numbers that "
                          "mean nothing; name another file: python STUDY.py OUT.json")
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(file).with_suffix(".json")
-    write_json({"command": f"python notebooks/studies/{Path(file).name}", "date": str(datetime.date.today()),
-                **about_this_run(), "config": config, "results": results}, path)
+    write_json(sealed({"command": f"python notebooks/studies/{Path(file).name}", "date": str(datetime.date.today()),
+                       **about_this_run(), "config": config, "results": results}), path)
     print(f"written to {path}")
 
 
@@ -54,7 +69,7 @@ def load(name, folder="studies"):
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing. It is part of the repository; "
                                 f"`python notebooks/studies/{name}.py` makes it anew")
-    return json.loads(path.read_text())
+    return opened(path, f"Restore it: git checkout {path}, or python notebooks/studies/{name}.py makes it anew")
 
 
 def told(name, folder="studies"):

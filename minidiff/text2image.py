@@ -9,7 +9,7 @@ import torch
 
 from minidiff import autoencoder, clip, metrics, unet
 from minidiff.captions import caption_index, drop_words, every_caption, sentence
-from minidiff.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from minidiff.checkpoint import CheckpointError, blaming, fits, load_checkpoint, save_checkpoint
 from minidiff.data import SHA256, load_digits
 from minidiff.dressing import Wardrobe, shapes
 from minidiff.runtime import autocast, budget, generator_for, noise_for, pick_device
@@ -38,7 +38,11 @@ def load(folder="runs", device=None):
     """The parts that `python -m minidiff train` left in a folder."""
     modules = {"judge": metrics, "clip": clip, "autoencoder": autoencoder, "unet": unet}
     device = device or pick_device()
-    return Parts(**{name: modules[name].load(Path(folder) / f"{name}.safetensors").to(device) for name in STAGES})
+    parts = Parts(**{name: modules[name].load(Path(folder) / f"{name}.safetensors").to(device) for name in STAGES})
+    with blaming(Path(folder) / "unet.safetensors"):             # parts of different machines do not fit together
+        if draw([""], [0], parts, steps=1).shape != (1, 3, 32, 32):
+            raise ValueError("with the other parts it draws no 32 x 32 pictures")
+    return parts
 
 
 def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW):
@@ -72,6 +76,9 @@ def wardrobes(folder="runs", device="cpu"):
         tensors, found = load_checkpoint(path)
         if {key: found.get(key) for key in about} != about:
             raise CheckpointError("other digits")
+        with blaming(path):
+            fits(tensors, {name: torch.empty(len(some), 3, 3, 32, 32, dtype=torch.uint8, device="meta")
+                           for name, some in (("train", train), ("val", val))})
     except (FileNotFoundError, CheckpointError):                 # made again: it holds nothing that could be lost
         started = time.perf_counter()
         tensors = {"train": shapes(train), "val": shapes(val)}

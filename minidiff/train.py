@@ -2,18 +2,16 @@
 
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from minidiff.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from minidiff.checkpoint import CheckpointError, blaming, fits, load_checkpoint, save_checkpoint
+from minidiff.keeping import one_training, signals_wait
 from minidiff.optimizer import Muon
 from minidiff.runtime import autocast, budget_name, generator_for, peak_memory_mb
 
@@ -89,7 +87,8 @@ def train(recipe, path=None, save_every=15.0):
 
     With a path the training is kept there every `save_every` seconds, when the caller stops, and on Ctrl-C;
     the same call goes on from it and ends bit for bit where an undisturbed run ends, since the randomness
-    of step n depends on (seed, n) alone.  A finished checkpoint is loaded, and nothing is yielded.
+    of step n depends on (seed, n) alone.  A finished checkpoint is loaded, and nothing is yielded.  While
+    another process trains into that path, the training is refused.
     """
     model, device = recipe.model, next(recipe.model.parameters()).device
     optimizer = Muon(model.parameters(), recipe.lr, recipe.weight_decay)
@@ -98,10 +97,13 @@ def train(recipe, path=None, save_every=15.0):
     if step == recipe.steps:
         model.eval()
         return
-    model.train()
-    started = saved = time.perf_counter()
-    with _signals_wait() as stop:
+    with signals_wait() as stop, one_training(path) as newest:
+        step, seconds = _resume(path, recipe, optimizer, ema)    # again: now nobody else writes there
+        model.train(step < recipe.steps)
+        started = saved = time.perf_counter()
         while step < recipe.steps:
+            if not newest():
+                raise CheckpointError(f"{path} is being trained by a newer call of train; this one ends")
             optimizer.param_groups[0]["lr"] = lr_at(step, recipe)
             with autocast(device):
                 loss = recipe.loss_of(model, generator_for(recipe.seed, step, device=device))
@@ -125,9 +127,11 @@ def train(recipe, path=None, save_every=15.0):
                 yield Progress(step, recipe.steps, loss.item(), optimizer.param_groups[0]["lr"],
                                grad_norm.item(), total)
             except GeneratorExit:
-                if path and step < recipe.steps:
+                if path and step < recipe.steps and newest():
                     _save_training(path, recipe, optimizer, ema, step, total)
                 raise
+        if stop:                                                 # the signal came after the last step
+            raise KeyboardInterrupt(f"stopped after the last step ({recipe.name})")
 
 
 def _check_finite(loss, grad_norm, step, optimizer, path):
@@ -137,22 +141,6 @@ def _check_finite(loss, grad_norm, step, optimizer, path):
             f"the loss is {loss.item()} and the gradient norm {grad_norm.item()} at step {step}, learning rate "
             f"{optimizer.param_groups[0]['lr']:.2g}. Usual reasons: too high a learning rate, or a division by "
             f"zero in the loss. {kept}")
-
-
-@contextmanager
-def _signals_wait():
-    """While open, SIGINT and SIGTERM wait for the end of the step: they fill a list, which the loop looks at."""
-    stop = []
-    if threading.current_thread() is not threading.main_thread():
-        yield stop                                               # signals reach the main thread only
-        return
-    names = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(name, lambda number, frame: stop.append(number)) for name in names]
-    try:
-        yield stop
-    finally:
-        for name, handler in zip(names, before):
-            signal.signal(name, handler)
 
 
 def _save_training(path, recipe, optimizer, ema, step, seconds):
@@ -179,22 +167,25 @@ def _resume(path, recipe, optimizer, ema):
     if path is None or not Path(path).exists():
         return 0, recipe.seconds_before
     tensors, about = load_checkpoint(path)
-    wanted = json.loads(json.dumps(recipe.settings()))
-    found = {"decay": "cosine"} | about["settings"]              # the only one, until it had a name
-    if found != wanted:
-        other = [k for k in wanted if found.get(k) != wanted[k]]
-        raise CheckpointError(f"{path} was trained with other settings ({', '.join(other)} differ: another budget or "
-                              "seed?). Give another --folder, or delete that file")
-    def part(prefix):
-        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    recipe.model.load_state_dict(part("model."))
-    if about["step"] < recipe.steps:
-        state = {}
-        for name, t in part("optimizer.").items():
-            index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = t
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        if ema:
-            ema.shadow = {name: t.to(next(recipe.model.parameters()).device) for name, t in part("ema.").items()}
-            ema.updates = about["step"]
-    return about["step"], about["seconds"]
+    with blaming(path):
+        wanted = json.loads(json.dumps(recipe.settings()))
+        found = {"decay": "cosine"} | about["settings"]          # the only one, until it had a name
+        if found != wanted:
+            other = [k for k in wanted if found.get(k) != wanted[k]]
+            raise CheckpointError(f"{path} was trained with other settings ({', '.join(other)} differ: another budget "
+                                  "or seed?). Give another --folder, or delete that file")
+        def part(prefix):
+            return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        fits(part("model."), recipe.model.state_dict())
+        recipe.model.load_state_dict(part("model."))
+        if about["step"] < recipe.steps:
+            state = {}
+            for name, t in part("optimizer.").items():
+                index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = t
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            if ema:
+                fits(part("ema."), ema.shadow)
+                ema.shadow = {name: t.to(next(recipe.model.parameters()).device) for name, t in part("ema.").items()}
+                ema.updates = about["step"]
+        return about["step"], float(about["seconds"])

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import re
 import struct
 import sys
@@ -70,14 +71,18 @@ def write_idx(path, array):
 
 
 def write_mnist(root, counts=(60_000, 10_000)):
+    """Random pictures in the form of MNIST -> the checksums of the four files."""
     rng = np.random.default_rng(0)
     for name, n in zip(("train", "t10k"), counts, strict=True):
         write_idx(root / f"MNIST/raw/{name}-images-idx3-ubyte", rng.integers(0, 256, (n, 28, 28), dtype=np.uint8))
         write_idx(root / f"MNIST/raw/{name}-labels-idx1-ubyte", (np.arange(n) % 10).astype(np.uint8))
+    return {file.name: hashlib.md5(file.read_bytes()).hexdigest() for file in (root / "MNIST/raw").iterdir()}
 
 
-def test_full_mnist_is_read_from_idx_files(tmp_path, torchvision_imports, capsys):
-    write_mnist(tmp_path)
+def test_full_mnist_is_read_from_idx_files(tmp_path, torchvision_imports, capsys, monkeypatch):
+    written = write_mnist(tmp_path)
+    assert written.keys() == data.MNIST_MD5.keys()
+    monkeypatch.setattr(data, "MNIST_MD5", written)              # of these files: the real ones lie elsewhere
     digits = load_digits(full=True, root=tmp_path)
     assert capsys.readouterr().err == ""
     assert digits.train.shape == (60_000, 1, 32, 32) and digits.val.shape == (10_000, 1, 32, 32)
@@ -86,14 +91,21 @@ def test_full_mnist_is_read_from_idx_files(tmp_path, torchvision_imports, capsys
     assert digits.train_labels[:12].tolist() == [*range(10), 0, 1]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "too few", "not idx"])
-def test_a_damaged_idx_file_is_one_line_and_the_embedded_digits(tmp_path, torchvision_imports, capsys, damage):
-    write_mnist(tmp_path, (60_000, 10_000) if damage != "too few" else (600, 100))
+@pytest.mark.parametrize("damage", ["truncated", "too few", "not idx", "one bit"])
+def test_a_damaged_idx_file_is_one_line_and_the_embedded_digits(tmp_path, torchvision_imports, capsys, monkeypatch,
+                                                                damage):
+    written = write_mnist(tmp_path, (60_000, 10_000) if damage != "too few" else (600, 100))
+    if damage != "too few":
+        monkeypatch.setattr(data, "MNIST_MD5", written)
     file = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:1_000_000])
     if damage == "not idx":
         file.write_bytes(gzip.compress(b"hello"))
+    if damage == "one bit":
+        flipped = bytearray(file.read_bytes())
+        flipped[30_000_000] ^= 4
+        file.write_bytes(flipped)
     digits = load_digits(full=True, root=tmp_path)
     said = capsys.readouterr().err.strip()
     assert len(digits.train) == 4500 and len(said.splitlines()) == 1 and "embedded" in said and "MNIST" in said

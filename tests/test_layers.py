@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minidiff"
 LAYERS = {
-    0: ["runtime", "__init__"],
+    0: ["runtime", "keeping", "__init__"],
     1: ["data", "captions", "schedule", "checkpoint", "optimizer", "show", "study", "differences", "exercises"],
     2: ["clouds", "dressing", "objectives", "samplers", "attention", "blocks", "train", "looks", "likelihood"],
     3: ["toy", "transformer", "autoencoder"],
