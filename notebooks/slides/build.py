@@ -35,7 +35,8 @@ def lead(chunk):
         if re.match(r"#|!\[|\||-|\d+\.|```", paragraph):
             shown.append(paragraph)
         elif not re.match(r"\*\*(Time|Memory|Needs|Projects|To read)|\*[^*]|\(|&", paragraph):
-            sentences = re.split(r"(?:(?<=[.?!:])|(?<=[.?!:]\*\*))\s+(?=[A-Z`*“])", paragraph.replace("\n", " "))
+            sentences = re.split(r"(?:(?<=[.?!:])|(?<=[.?!:]\*\*))\s+(?=[A-Z`*“(])", paragraph.replace("\n", " "))
+            sentences = [sentence for sentence in sentences if sentence[0] != "("]
             shown.append(" ".join(sentences[:2] + [s for s in sentences[2:] if "?" in s or "**Predict**" in s]))
     return "\n\n".join(shown)
 
