@@ -142,7 +142,7 @@ def frechet_distance(a, b):
     |m - m'|^2 + trace(S + S' - 2 (S S')^(1/2)).                       [Dowson & Landau 1982; Heusel et al. 2017]
     The square root is taken of the symmetric S^(1/2) S' S^(1/2), which has the same trace."""
     check_shape("features", a, "N", "D")
-    check_shape("other features", b, "M", a.shape[-1])
+    check_shape("other features", b, "M", a.shape[1])
     a, b = a.double(), b.double()
     check_finite("the features", torch.cat([a, b]))
     if min(len(a), len(b)) < 2:

@@ -142,7 +142,8 @@ def next_word_shares(logits, temperature=1.0, top_k=None):
     if not temperature > 0:
         raise ValueError(f"the temperature must be above 0, got {temperature}; for always the likeliest word: top_k=1")
     if top_k is not None:
-        least = logits.topk(min(check_whole("top_k", top_k), logits.shape[-1])).values[..., -1:]
+        check_whole("top_k", top_k)
+        least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     return (logits / temperature).softmax(-1)
 

@@ -436,7 +436,7 @@ CASES = [
     ("optimizer.orthogonalize", lambda: optimizer.orthogonalize(X), E, r"\(N, rows, columns\), got a tensor \(3, 2\)"),
     ("checkpoint.save_checkpoint", lambda: checkpoint.save_checkpoint("x", {"step": 3}, {}), E, "'step' is an int"),
     ("checkpoint.save_checkpoint file", lambda: checkpoint.save_checkpoint(f"{__file__}/x", {"a": X}, {}),
-     checkpoint.CheckpointError, "could not be written.*is the folder no folder"),
+     checkpoint.CheckpointError, "could not be written"),
     ("checkpoint.load_checkpoint", lambda: checkpoint.load_checkpoint("nowhere"), FileNotFoundError, "minidiff train"),
     ("checkpoint.load_checkpoint folder", lambda: checkpoint.load_checkpoint("."), checkpoint.CheckpointError,
      "damaged"),
@@ -467,7 +467,7 @@ CASES = [
     ("looks.scatter", lambda: looks.scatter([{}, {}], ["one"]), E, "2 groups, 1 titles"),
     ("looks.hover", lambda: looks.hover(["a", "seven"], {"head 1": torch.eye(3)}), E, r"head 1 .*\(2, 2\)"),
 ]
-NO_DOOR = {"__main__", "__init__", "inputs", "checks", "differences", "judging"}           # commands, and what is below
+NO_DOOR = {"__main__", "__init__", "inputs", "keeping", "checks", "differences", "judging"}                # see below
 
 
 @pytest.mark.parametrize("name, mistake, error, says", CASES, ids=[case[0] for case in CASES])
@@ -583,7 +583,7 @@ def test_commands_that_cannot_be_read_have_status_2(capsys, command):
 
 
 def test_a_checkpoint_of_another_part_is_named(untrained, tmp_path):
-    for name, says in (("unet", "another kind of model"), ("dressed", "holds no trained model")):
+    for name, says in (("unet", "another kind"), ("dressed", "another kind.*settings")):
         path = tmp_path / f"{name}.safetensors"
         if name == "unet":
             path.write_bytes((untrained / "clip.safetensors").read_bytes())
@@ -595,10 +595,10 @@ def test_a_checkpoint_of_another_part_is_named(untrained, tmp_path):
 
 @pytest.mark.parametrize("words, says", [
     (["--hints", "9.9"], "no exercise '9.9'. Nearest"), (["nowhere.py"], "nowhere.py cannot be run: FileNotFoundError"),
-    (["--template", "-o", __file__], "File exists; nothing was written"),
-    (["--template", "-o", "/dev/null/x"], "nothing was written"),
+    (["--template", "-o", __file__], "exists already; nothing was written"),
+    (["--template", "-o", "/dev/null/x"], "/dev/null/x could not be written"),
 ])
 def test_the_checks_of_exercises_refuse_with_status_1(capsys, words, says):
     assert checks.main(words) == 1
     said = capsys.readouterr()
-    assert says in said.out + said.err and "Traceback" not in said.err
+    assert re.search(says, said.out + said.err) and "Traceback" not in said.err
