@@ -77,6 +77,8 @@ def run_draw(options):
 
     if options.n < 1:
         raise ValueError(f"--n must be at least 1, got {options.n}")
+    if options.n * len(options.captions) > 2_000:
+        raise ValueError(f"--n {options.n} pictures a caption are too many for one figure: at most 2,000 altogether")
     if len(options.captions) > 1 and not any(" " in caption for caption in options.captions):
         raise ValueError(f'several captions of one word each: did you mean "{" ".join(options.captions)}", in quotes?')
     path = Path(options.output or Path(options.folder) / ("drawing.png" if options.captions else "gallery.png"))
@@ -136,7 +138,7 @@ def main(arguments=None):
     try:
         {"train": run_train, "draw": run_draw, "score": run_score}[options.command](options)
     except (CaptionError, FileError, OSError, FloatingPointError, ValueError) as error:
-        print(f"minidiff: {error}", file=sys.stderr)
+        print(f"minidiff: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         kept = " What was trained is kept; the same command goes on." if options.command == "train" else ""

@@ -4,14 +4,19 @@ import math
 
 from torch import nn
 
+from minidiff.inputs import check_mask, check_shape, check_whole
+
 
 def attention_weights(q, k, mask=None):
     """Who looks at whom: softmax(q k^T / sqrt(d)), each row sums to one.  [Vaswani et al. 2017, eq. 1]
 
     q (..., P, d), k (..., L, d), mask (..., P, L) True where looking is allowed -> (..., P, L)
     """
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"queries and keys must have one width, got {tuple(q.shape)} and {tuple(k.shape)}")
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if mask is not None:
+        check_mask(mask)
         scores = scores.masked_fill(~mask, -math.inf)
     return scores.softmax(-1)
 
@@ -38,7 +43,8 @@ class Attention(nn.Module):
 
     def __init__(self, width, heads, context_width=None):
         super().__init__()
-        if width % heads:
+        check_whole("width", width)
+        if width % check_whole("heads", heads):
             raise ValueError(f"the width {width} cannot be split into {heads} heads of equal size")
         self.heads = heads
         self.q = nn.Linear(width, width, bias=False)
@@ -50,12 +56,19 @@ class Attention(nn.Module):
         """(B, L, D) -> (B, h, L, d)"""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def forward(self, x, context=None, mask=None):
+    def looked_at(self, x, context):
+        """The context, or x itself where there is none."""
+        check_shape("x", x, "B", "P", self.q.in_features)
         context = x if context is None else context
+        check_shape("context", context, "B", "L", self.k.in_features)
+        return context
+
+    def forward(self, x, context=None, mask=None):
+        context = self.looked_at(x, context)
         q, k, v = self.split(self.q(x)), self.split(self.k(context)), self.split(self.v(context))
         return self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
     def weights(self, x, context=None, mask=None):
         """The table of who looks at whom (B, h, P, L), for looking inside."""
-        context = x if context is None else context
+        context = self.looked_at(x, context)
         return attention_weights(self.split(self.q(x)), self.split(self.k(context)), mask)

@@ -8,6 +8,16 @@ from torch.nn import functional as F
 
 from minidiff.blocks import Down, ResBlock, Up, norm
 from minidiff.checkpoint import load_weights
+from minidiff.inputs import (
+    check_alike,
+    check_config,
+    check_finite,
+    check_number,
+    check_pictures,
+    check_range,
+    check_shape,
+    check_whole,
+)
 from minidiff.runtime import budget, generator_for, seed_all
 from minidiff.train import Recipe
 
@@ -33,6 +43,9 @@ class Encoder(nn.Module):
         nn.init.constant_(self.net[-1].bias[config.latent_channels:], -6)             # begin with little noise
 
     def forward(self, pictures):
+        check_shape("pictures", pictures, "B", 3, "H", "W")
+        if not self.training:                                    # there no step waits for a look at the values
+            check_pictures(pictures)
         return self.net(pictures).float().chunk(2, 1)
 
 
@@ -51,6 +64,8 @@ class Decoder(nn.Module):
         self.net = nn.Sequential(*layers)
 
     def forward(self, latents):
+        if not self.training:                                    # there no step waits for a look at the values
+            check_finite("the latents", latents, "too strong a guidance, or a training that went astray")
         return self.net(latents).float().tanh()
 
 
@@ -73,6 +88,10 @@ class Autoencoder(nn.Module):
 
     def __init__(self, config=AutoencoderConfig()):
         super().__init__()
+        check_config(config, zero=["blocks"])
+        check_number("kl_weight", config.kl_weight)
+        if len(config.widths) != len(config.blocks):
+            raise ValueError(f"one number of blocks for each width: got {config.widths} and {config.blocks}")
         self.config, channels = config, config.latent_channels
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         self.register_buffer("latent_mean", torch.zeros(1, channels, 1, 1))
@@ -89,6 +108,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, latents):
         """Standardized latents (B, 4, 4, 4) -> pictures (B, 3, 32, 32)."""
+        check_shape("latents", latents, "B", self.latent_std.shape[1], "H", "W")
         return self.decoder(latents * self.latent_std + self.latent_mean)
 
     def loss(self, pictures, generator):
@@ -101,15 +121,19 @@ class Autoencoder(nn.Module):
     @torch.no_grad()
     def measure_latents(self, pictures):
         """Set the latents' mean and spread from training pictures."""
+        check_whole("the number of pictures", len(pictures))
         latents = torch.cat([self.encoder(part)[0] for part in pictures.split(500)])
+        spread = latents.std((0, 2, 3), keepdim=True)
+        if not bool((spread > 0).all()):
+            raise ValueError(f"the latents of {len(pictures)} pictures have no spread: are they all alike?")
         self.latent_mean.copy_(latents.mean((0, 2, 3), keepdim=True))
-        self.latent_std.copy_(latents.std((0, 2, 3), keepdim=True))
+        self.latent_std.copy_(spread)
 
 
 def recipe(wardrobe, seed=0, config=AutoencoderConfig(), steps=None, batch=None, lr=4e-3):
     """Train the autoencoder on random dressed digits."""
     seed_all(seed)
-    device, batch = wardrobe.labels.device, batch or budget(full=128, small=64, fast=32)
+    device, batch = wardrobe.labels.device, budget(full=128, small=64, fast=32, given=batch)
     model = Autoencoder(config).to(device)
 
     def loss_of(model, generator):
@@ -120,7 +144,7 @@ def recipe(wardrobe, seed=0, config=AutoencoderConfig(), steps=None, batch=None,
         pictures, _ = wardrobe.sample(4_000, generator_for(seed, 1, device=device))
         model.measure_latents(pictures)
 
-    return Recipe("autoencoder", model, config, loss_of, steps or budget(full=3_000, small=1_440, fast=30),
+    return Recipe("autoencoder", model, config, loss_of, budget(full=3_000, small=1_440, fast=30, given=steps),
                   batch, lr, seed, decay="linear", finish=finish)
 
 
@@ -139,4 +163,8 @@ def psnr(pictures, others):
     >>> psnr(torch.zeros(2, 5), torch.full((2, 5), 0.2))
     tensor([20., 20.])
     """
+    check_alike(pictures=pictures, others=others)
+    if pictures.numel():
+        check_range(pictures)
+        check_range(others)
     return 10 * torch.log10(4 / (pictures - others).square().flatten(1).mean(1))

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from minidiff.inputs import check_shape, check_whole
+
 
 def time_embedding(t, width, max_period=10_000):
     """Levels t (B,) as a bundle of clock hands, fast and slow: cos and sin of t / max_period^(i / (width/2)).
@@ -14,7 +16,10 @@ def time_embedding(t, width, max_period=10_000):
     >>> time_embedding(torch.tensor([0]), 4)
     tensor([[1., 1., 0., 0.]])
     """
-    if width % 2:
+    check_shape("the levels t", t, "B")
+    if not max_period > 0:
+        raise ValueError(f"max_period must be above 0, got {max_period}")
+    if check_whole("width", width) % 2:
         raise ValueError(f"the width of a time embedding is even (a cosine and a sine a frequency), got {width}")
     frequency = torch.exp(-math.log(max_period) * torch.arange(width // 2, device=t.device) / (width // 2))
     angle = t[:, None].float() * frequency
@@ -47,6 +52,10 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x, time=None):
+        check_shape("x", x, "B", self.conv1.in_channels, "H", "W")
+        if (time is None) != (self.time is None):
+            raise ValueError(f"this block is {'not ' if self.time is None else ''}told the time, and got "
+                             f"{'none' if time is None else tuple(time.shape)}")
         y = self.norm2(self.conv1(F.silu(self.norm1(x))))
         if self.time is not None:
             scale, shift = self.time(time)[:, :, None, None].chunk(2, 1)

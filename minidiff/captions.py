@@ -11,6 +11,8 @@ import difflib
 
 import torch
 
+from minidiff.inputs import check_ids, check_rows, check_shape, check_share, check_shares
+
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLORS = ("red", "green", "blue", "yellow", "cyan", "magenta", "white")
 STROKES = ("thin", "plain", "thick")
@@ -24,8 +26,6 @@ VOCABULARY = ("<pad>", "<start>", "<end>", "a", "digit", *DIGITS, *COLORS, *STRO
               "leaning", "left", "right", "upright")
 TOKEN = {word: index for index, word in enumerate(VOCABULARY)}
 LENGTH = 10                                                       # L: eight words between start and end
-
-
 FORM = "a [thin|plain|thick] [color] <digit> [leaning left|upright|leaning right]"
 
 
@@ -41,10 +41,8 @@ def sentence(attributes):
     >>> sentence([7, 0, UNSAID, UNSAID])
     'a red seven'
     """
-    digit, color, stroke, lean = (int(a) for a in attributes)
-    parts = ["a"]
-    if stroke != UNSAID:
-        parts.append(STROKES[stroke])
+    digit, color, stroke, lean = check_rows("attributes", attributes, SIZES).tolist()
+    parts = ["a"] if stroke == UNSAID else ["a", STROKES[stroke]]
     if color != UNSAID:
         parts.append(COLORS[color])
     parts.append("digit" if digit == UNSAID else DIGITS[digit])
@@ -59,14 +57,13 @@ def parse(caption):
     >>> parse("a red seven")
     (7, 0, -1, -1)
     """
-    words = clean(caption)
-    said = " ".join(words)
+    said = " ".join(clean(caption))
     attributes = []
     for choices in WORDS.values():
         found = [i for i, words_of in enumerate(choices) if f" {words_of} " in f" {said} "]
         attributes.append(found[0] if len(found) == 1 else UNSAID)
     if sentence(attributes) != said:
-        raise CaptionError(f"{caption!r} is not of the form {FORM}, for example 'a thick red seven leaning left'")
+        raise CaptionError(f"{caption[:80]!r} is not of the form {FORM}, for example 'a thick red seven leaning left'")
     return tuple(attributes)
 
 
@@ -74,8 +71,7 @@ def clean(caption):
     """Lower-case words without punctuation, every one of them known; else a CaptionError names the nearest."""
     if not isinstance(caption, str):
         raise CaptionError(f"a caption is a string, not {type(caption).__name__}: {caption!r:.60}")
-    words = [word.strip(".,;:!?\"'") for word in caption.lower().split()]
-    words = [word for word in words if word]
+    words = [bare for word in caption.lower().split() if (bare := word.strip(".,;:!?\"'"))]
     known = VOCABULARY[3:]                                        # the marks <pad>, <start>, <end> are not words
     for word in words:
         if word not in known:
@@ -94,8 +90,8 @@ def tokenize(captions):
     >>> tokenize(["a red seven"])[0, :6].tolist()
     [1, 3, 15, 12, 2, 0]
     """
-    if isinstance(captions, str):
-        raise CaptionError(f"tokenize takes a list of captions; for a single one write [{captions[:60]!r}]")
+    if isinstance(captions, str) or not hasattr(captions, "__len__"):
+        raise CaptionError(f"tokenize takes a list of captions; for a single one write [{captions!r:.60}]")
     ids = torch.full((len(captions), LENGTH), PAD)
     for row, caption in zip(ids, captions):
         tokens = [START, *(TOKEN[word] for word in clean(caption)), END]
@@ -105,6 +101,7 @@ def tokenize(captions):
 
 def detokenize(ids):
     """Token ids (B, L) -> sentences."""
+    check_ids(ids, len(VOCABULARY), LENGTH)
     return [" ".join(VOCABULARY[i] for i in row if i > END) for row in ids.tolist()]
 
 
@@ -117,22 +114,19 @@ def is_held_out(attributes):
     """Which combinations (..., 4) are never trained on: one in ten, where digit + color + stroke + 3 lean
     is a multiple of 10.
 
-    The rule is balanced: 63 of 630; each digit has 6 or 7 of them, each color 9, each stroke 21, each
-    lean 21, and no pair of words is ever missing from training.
+    The rule is balanced: 63 of 630, of each digit 6 or 7, of each color 9, of each stroke 21, of each lean 21, and no
+    pair of words is ever missing from training.
 
     >>> is_held_out(torch.tensor([[7, 0, 2, 0], [7, 0, 0, 1]]))
     tensor([False,  True])
     """
-    attributes = torch.as_tensor(attributes)
-    if ((attributes < 0) | (attributes >= torch.tensor(SIZES, device=attributes.device))).any():
-        raise ValueError(f"a combination is digit, color, stroke, lean, counted from 0, each below {SIZES}, "
-                         f"with no word unsaid; got {attributes.tolist()}")
-    weights = torch.tensor([1, 1, 1, 3], device=attributes.device)
-    return (attributes * weights).sum(-1) % 10 == 0
+    attributes = check_rows("a combination", attributes, SIZES, unsaid=False)
+    return (attributes * torch.tensor([1, 1, 1, 3], device=attributes.device)).sum(-1) % 10 == 0
 
 
 def drop_words(attributes, p, generator):
     """Make captions terse: each attribute (..., 4) becomes UNSAID with probability p."""
+    check_share("p", p)
     drop = torch.rand(attributes.shape, generator=generator, device=attributes.device) < p
     return attributes.masked_fill(drop, UNSAID)
 
@@ -144,6 +138,8 @@ def is_true_of(said, attributes):
     tensor([[ True],
             [False]])
     """
+    check_shape("said", said, "M", 4)
+    check_shape("attributes", attributes, "B", 4)
     return ((said[None] == attributes[:, None]) | (said[None] == UNSAID)).all(-1)
 
 
@@ -154,13 +150,14 @@ def every_caption():
 
 def caption_index(said):
     """Where attributes (..., 4), UNSAID included, stand in `every_caption()` -> (...)."""
-    digit, color, stroke, lean = (said + 1).unbind(-1)
+    digit, color, stroke, lean = (check_rows("said", said, SIZES) + 1).unbind(-1)
     return ((digit * 8 + color) * 4 + stroke) * 4 + lean
 
 
 def caption_shares(p):
     """How often each of `every_caption()` is said, if each attribute is left out with probability p and else is any
-    of its words alike: the grammar as a probability, (1408,) that sum to 1."""
+    of its words alike: (1408,) that sum to 1."""
+    check_share("p", p)
     shares = torch.ones(1408, dtype=torch.float64)
     for column, size in zip(every_caption().T, SIZES):
         shares[column == UNSAID] *= p
@@ -192,6 +189,8 @@ def next_word_entropy(ids, shares):
     ids (N, L), shares (N,) -> (L - 1,), one for each word that is to be predicted, zero once the text is over; their
     sum is the entropy of a text, the least loss that any model of the language can have.
     """
+    check_shares(ids, shares)
+    ids, shares = ids[shares > 0], shares[shares > 0]            # what is never said surprises nobody
     def mass(length):
         """For each text: how often a text begins with its first tokens."""
         _, group = ids[:, :length].unique(dim=0, return_inverse=True)

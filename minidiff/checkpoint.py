@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from minidiff.inputs import kind_of
 from minidiff.keeping import FileError, one_line, whole
 
 LARGEST = 4096                                                   # number in a config: more is no miniature
@@ -23,6 +24,9 @@ def save_checkpoint(path, tensors, about):
 
     The file is safetensors with a checksum of the description and of every byte of every tensor.
     """
+    for name, t in tensors.items():
+        if not torch.is_tensor(t):
+            raise ValueError(f"a checkpoint keeps tensors; {name!r} is {kind_of(t)}, which belongs into `about`")
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     if not all(t.isfinite().all() for t in tensors.values()):
         raise FloatingPointError(f"{path} was not written: after step {about.get('step')} a number in it is not finite "

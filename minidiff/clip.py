@@ -19,6 +19,7 @@ from minidiff.captions import (
     tokenize,
 )
 from minidiff.checkpoint import load_weights
+from minidiff.inputs import check_alike, check_finite, check_pictures, check_shape, check_whole
 from minidiff.runtime import budget, seed_all
 from minidiff.train import Recipe
 from minidiff.transformer import TextConfig, TextEncoder, end_state
@@ -38,6 +39,7 @@ class ImageTower(nn.Module):
         super().__init__()
         layers, width = [], 3
         for wide in widths:
+            check_whole("each of the widths", wide)
             layers += [Down(width, wide), ResBlock(wide, wide)]
             width = wide
         self.net = nn.Sequential(*layers, norm(width), nn.SiLU(), nn.AvgPool2d(2), nn.Flatten())
@@ -60,8 +62,10 @@ class Clip(nn.Module):
 
     def embed_pictures(self, pictures):
         """Pictures (B, 3, 32, 32) in [-1, 1] -> (B, D) of length one."""
-        if pictures.ndim != 4 or pictures.shape[1] != 3:
-            raise ValueError(f"CLIP takes pictures (B, 3, 32, 32), got {tuple(pictures.shape)}")
+        side = 4 * 2 ** len(self.config.widths)                  # 32: each width halves, down to 4
+        check_shape("pictures for CLIP", pictures, "B", 3, side, side)
+        if not self.training:                                    # there no step waits for a look at the values
+            check_pictures(pictures)
         return F.normalize(self.image(pictures).float(), dim=-1)
 
     def embed_tokens(self, ids):
@@ -90,6 +94,7 @@ def contrastive_loss(logits, positive):
     >>> contrastive_loss(torch.zeros(4, 4), torch.eye(4, dtype=torch.bool)).item()     # ln 4
     1.3862943649291992
     """
+    check_alike(logits=logits, positive=positive)
     if not bool(positive.any(0).all() and positive.any(1).all()):
         raise ValueError("each picture and each caption needs at least one true partner in the batch")
 
@@ -109,12 +114,15 @@ def sigmoid_loss(logits, positive, bias):
     >>> sigmoid_loss(torch.zeros(3, 3), torch.eye(3, dtype=torch.bool), 0.0).item()   # 3 ln 2
     2.079441547393799
     """
+    check_alike(logits=logits, positive=positive)
     sign = torch.where(positive, 1.0, -1.0)
     return -F.logsigmoid(sign * (logits + bias)).sum(1).mean()
 
 
 def shift(pictures, pixels, generator):
     """Move each picture by up to `pixels` in both directions: an augmentation that keeps every caption true."""
+    check_shape("pictures", pictures, "B", "C", "H", "W")
+    check_whole("pixels", pixels, 0)
     size, device = pictures.shape[-1], pictures.device
     dy, dx = torch.randint(0, 2 * pixels + 1, (2, len(pictures), 1), generator=generator, device=device)
     padded = F.pad(pictures, (pixels,) * 4, value=-1.0)
@@ -128,7 +136,7 @@ def shift(pictures, pixels, generator):
 def recipe(wardrobe, seed=0, config=ClipConfig(), steps=None, batch=None, lr=2e-3, terse=0.25):
     """Train both towers on dressed digits and their captions, one word in four left out."""
     seed_all(seed)
-    device, batch = wardrobe.labels.device, batch or budget(full=512, small=256, fast=64)
+    device, batch = wardrobe.labels.device, budget(full=512, small=256, fast=64, given=batch)
     model = Clip(config).to(device)
     every = tokenize([sentence(said) for said in every_caption()]).to(device)       # (1408, L)
 
@@ -139,7 +147,7 @@ def recipe(wardrobe, seed=0, config=ClipConfig(), steps=None, batch=None, lr=2e-
         logits = model.logits(model.embed_pictures(shift(pictures, 2, generator)), captions)
         return contrastive_loss(logits, is_true_of(said, attributes))
 
-    return Recipe("clip", model, config, loss_of, steps or budget(full=2_000, small=600, fast=30),
+    return Recipe("clip", model, config, loss_of, budget(full=2_000, small=600, fast=30, given=steps),
                   batch, lr, seed, weight_decay=0.05)
 
 
@@ -174,7 +182,9 @@ def recall_at(k, similarity, true):
     >>> recall_at(1, similarity, torch.tensor([[True, False, True], [False, True, False]]))
     0.5
     """
+    check_alike(similarity=similarity, true=true)
+    check_finite("the similarity", similarity)
     if not bool(true.any(1).all()):
         raise ValueError("a query without any true match cannot be answered: leave it out")
-    best = similarity.topk(min(k, similarity.shape[1]), dim=1).indices
+    best = similarity.topk(min(check_whole("k", k), similarity.shape[1]), dim=1).indices
     return true.gather(1, best).any(1).float().mean().item()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from minidiff.inputs import check_finite, check_number, check_shape, check_whole
 from minidiff.runtime import generator_for
 
 
@@ -30,10 +31,12 @@ class Mixture:
     weights: torch.Tensor | None = None
 
     def __post_init__(self):
+        check_whole("the number of means", len(self.means))
         w = self.shares
-        if self.std < 0 or len(w) != len(self.means) or bool((w < 0).any()) or abs(w.sum().item() - 1) > 1e-4:
-            raise ValueError("a mixture needs a spread of at least 0 and weights that sum to 1, one for each of the "
-                             f"{len(self.means)} means; got spread {self.std} and weights {w[:5].tolist()}")
+        fits = len(w) == len(self.means) and bool((w >= 0).all() and self.means.isfinite().all())
+        if not (fits and abs(w.sum().item() - 1) <= 1e-4 and 0 <= self.std < math.inf):
+            raise ValueError("a mixture needs finite means, a spread of at least 0, and weights that sum to 1, one for "
+                             f"each of the {len(self.means)} means; got spread {self.std} and weights {w[:5].tolist()}")
 
     @property
     def shares(self):
@@ -42,6 +45,7 @@ class Mixture:
 
     def sample(self, n, generator):
         """n points (n, ...): choose a Gaussian, then a point of it."""
+        check_whole("n", n)
         chosen = torch.multinomial(self.shares, n, replacement=True, generator=generator)
         eps = torch.randn(n, *self.means.shape[1:], generator=generator)
         return self.means[chosen] + self.std * eps
@@ -52,6 +56,8 @@ def _looked_at(mixture, xt, t, schedule):
     explains xt, as logits (B, K).  Noise moves center k to sqrt(a) mean_k and widens it to a std^2 + 1 - a."""
     a = schedule.at(t, like=xt).flatten(1)                                             # (B, 1)
     means = mixture.means.flatten(1).to(xt)                                            # (K, n)
+    if means.shape[1] not in (1, xt.shape[1:].numel()):
+        raise ValueError(f"the points of this mixture are {tuple(mixture.means.shape[1:])}, got xt {tuple(xt.shape)}")
     offset = xt.flatten(1)[:, None] - a[:, :, None].sqrt() * means                     # (B, K, n)
     variance = (a * mixture.std**2 + 1 - a).clamp_min(1e-12)                           # (B, 1)
     logits = mixture.shares.to(xt).log() - offset.square().sum(-1) / (2 * variance)    # (B, K)
@@ -158,9 +164,11 @@ def wasserstein(one, other):
     >>> round(wasserstein(torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [3.0]])) ** 2, 6)    # (1 + 4) / 2
     2.5
     """
-    if one.shape != other.shape or one.ndim != 2:
+    if one.shape != other.shape or one.ndim != 2 or not len(one):
         raise ValueError(f"two clouds of equally many points (n, d) are compared; got {tuple(one.shape)} "
                          f"and {tuple(other.shape)}")
+    check_finite("one", one)
+    check_finite("other", other)
     cost = torch.cdist(one.double(), other.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
     rows, columns = linear_sum_assignment(cost.numpy())
     return math.sqrt(cost[rows, columns].mean().item())
@@ -173,6 +181,11 @@ def coverage(points, mixture, reach=3.0):
     points (n, d) -> (number of centers, share).  Fresh points of the cloud itself: all centers, and on a plane
     1 - exp(-reach^2 / 2) = 98.9 % good.
     """
+    check_shape("points", points, "n", mixture.means.shape[1])
+    check_number("reach", reach)
+    if not len(points) or mixture.std == 0:
+        raise ValueError("coverage needs points, and Gaussians with a spread; "
+                         f"got {len(points)} points and spread {mixture.std}")
     distance, nearest = torch.cdist(points, mixture.means).min(1)
     good = distance <= reach * mixture.std
     counts = torch.bincount(nearest[good], minlength=len(mixture.means))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from minidiff.inputs import check_shape
 from minidiff.keeping import FileError, one_line
 
 FOLDER = Path(__file__).resolve().parent.parent / "data"
@@ -39,7 +40,12 @@ def to_pictures(pixels):
     >>> to_pictures(torch.full((1, 28, 28), 255, dtype=torch.uint8))[0, 0, 0:4, 2].tolist()
     [-1.0, -1.0, 1.0, 1.0]
     """
-    ink = torch.as_tensor(pixels).float()[:, None] / 255
+    pixels = torch.as_tensor(pixels)
+    check_shape("pixels", pixels, "N", "H", "W")
+    low, high = (end.item() for end in pixels.aminmax()) if pixels.numel() else (0, 255)
+    if not 0 <= low <= high <= 255 or (pixels.is_floating_point() and 0 < high <= 1):
+        raise ValueError(f"pixels are bytes in 0..255, got {low:g} to {high:g}. Already in [0, 1] or [-1, 1]?")
+    ink = pixels.float()[:, None] / 255
     return F.pad(ink, (2, 2, 2, 2)) * 2 - 1
 
 

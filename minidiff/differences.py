@@ -5,15 +5,7 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 import torch
 
-
-def kind_of(value):
-    """What a value is, as one says it: "a tensor (3, 5) of float32", "a list of 3", "an int", "a function"."""
-    if torch.is_tensor(value):
-        return f"a tensor {tuple(value.shape)} of {str(value.dtype)[6:]}"
-    if isinstance(value, (list, tuple, dict)):
-        return f"a {type(value).__name__} of {len(value)}"
-    name = "function" if callable(value) else "string" if isinstance(value, str) else type(value).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}" if value is not None else "None"
+from minidiff.inputs import kind_of
 
 
 def numbers_in(value):

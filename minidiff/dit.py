@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from minidiff.blocks import time_embedding, zero_init
-from minidiff.schedule import Schedule, to_eps
+from minidiff.inputs import check_config
+from minidiff.schedule import KINDS, Schedule, to_eps
 from minidiff.transformer import Block
 
 
@@ -31,6 +32,9 @@ class DiT(nn.Module):
 
     def __init__(self, config=DiTConfig(), schedule=None):
         super().__init__()
+        check_config(config, zero=["depth"])
+        if config.predicts not in KINDS:
+            raise ValueError(f"predicts {config.predicts!r}: expected one of {', '.join(KINDS)}")
         self.config, self.schedule, width = config, schedule or Schedule.cosine(config.levels), config.width
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.first = nn.Linear(config.channels, width)
@@ -52,7 +56,7 @@ class DiT(nn.Module):
         if tuple(xt.shape[1:]) != wanted:
             raise ValueError(f"this transformer takes (B, {wanted[0]}, H, W) with {wanted[1]} x {wanted[2]} places, as "
                              f"many as it has positions for, got {tuple(xt.shape)}")
-        if cond is None or cond.shape[-1] != wide:
-            raise ValueError(f"this transformer takes a condition (B, L, {wide}), "
+        if cond is None or cond.ndim != 3 or len(cond) != len(xt) or cond.shape[-1] != wide:
+            raise ValueError(f"this transformer takes a condition ({len(xt)}, L, {wide}), "
                              f"got {None if cond is None else tuple(cond.shape)}")
         return to_eps(self.network(xt, t, cond), xt, t, self.schedule, self.config.predicts)

@@ -8,7 +8,8 @@ edge, cut at another level), at twice the size; color last, on the fly.
 import torch
 import torch.nn.functional as F
 
-from minidiff.captions import LEANS, STROKES, all_combinations, is_held_out
+from minidiff.captions import LEANS, SIZES, STROKES, all_combinations, is_held_out
+from minidiff.inputs import check_as_many, check_mask, check_pictures, check_rows, check_shape, check_whole
 
 RGB = torch.tensor([[1.0, 0.15, 0.15], [0.15, 0.85, 0.15], [0.2, 0.4, 1.0], [1.0, 0.9, 0.1],
                     [0.1, 0.9, 0.9], [1.0, 0.2, 0.9], [1.0, 1.0, 1.0]])     # in the order of COLORS
@@ -17,11 +18,20 @@ SHEARS = (-0.45, 0.0, 0.45)                                      # sideways pixe
 REACH = 5                                                        # how far an edge may move, at double size
 
 
+def check_ink(ink):
+    """Refuse what is no ink (N, H, W) in [0, 1], or a little beyond where it was resampled."""
+    check_shape("ink", ink, "N", "H", "W")
+    if not ink.is_floating_point() or (ink.numel() and not -0.5 <= ink.min() <= ink.max() <= 10):
+        raise ValueError(f"ink is a float tensor in [0, 1], got {ink.dtype} from {ink.min()} to {ink.max()}: pictures "
+                         "in [-1, 1] or bytes? `metrics.ink_of(pictures)` makes ink")
+
+
 def moments(ink):
     """Mass, center and second moments of ink (N, H, W) >= 0 -> mass, (cy, cx), (u02, u11), each (N,).
 
     u02 is the variance of y; u11 the covariance of y and x, negative for a digit that leans right.
     """
+    check_ink(ink)
     y = torch.arange(ink.shape[-2], dtype=ink.dtype, device=ink.device)
     x = torch.arange(ink.shape[-1], dtype=ink.dtype, device=ink.device)
     mass, rows, columns = ink.sum((-2, -1)).clamp_min(1e-6), ink.sum(-1), ink.sum(-2)
@@ -56,7 +66,9 @@ def distance_to(mask, reach=REACH):
     Exact and Euclidean, in two passes: squared distances along rows, then the best of the rows nearby.
     [Felzenszwalb & Huttenlocher 2012, eq. 2]
     """
-    if not 1 <= reach <= 10:
+    check_mask(mask)
+    check_shape("the mask", mask, "N", "H", "W")
+    if not 1 <= check_whole("reach", reach) <= 10:
         raise ValueError(f"reach must be 1 to 10 pixels (squares are kept in bytes), got {reach}")
     squared = torch.where(mask, 0, (reach + 1) ** 2).to(torch.uint8)
     for axis in (2, 1):
@@ -79,6 +91,8 @@ def stroke_width(ink, scale=4):
 
     The perimeter is the summed gradient, which is the mean length of all level lines (coarea formula).
     """
+    check_ink(ink)
+    check_whole("scale", scale)
     big = F.interpolate(ink[:, None], scale_factor=scale, mode="bilinear", align_corners=False)[:, 0]
     down = big[:, 1:, 1:] - big[:, :-1, 1:]
     across = big[:, 1:, 1:] - big[:, 1:, :-1]
@@ -88,6 +102,7 @@ def stroke_width(ink, scale=4):
 
 def shapes(pictures):
     """Each picture (N, 1, 32, 32) in all nine shapes -> ink (N, 3 strokes, 3 leans, 32, 32) as bytes."""
+    check_pictures(pictures, 1, 32, 32, name="digits", digits=True)
     ink = (pictures[:, 0] + 1) / 2
     out = torch.empty(len(ink), len(STROKES), len(LEANS), 32, 32, dtype=torch.uint8)
     for rows in torch.arange(len(ink)).split(500):
@@ -107,6 +122,10 @@ def tint(ink, color):
     >>> tint(torch.full((1, 1, 1), 255, dtype=torch.uint8), torch.tensor([6])).flatten().tolist()
     [1.0, 1.0, 1.0]
     """
+    check_shape("ink", ink, "B", "H", "W")
+    if ink.dtype != torch.uint8:
+        raise ValueError(f"ink bytes are uint8 in 0..255, got {ink.dtype}; (255 * ink).byte() makes them")
+    check_rows("color", color[:, None], SIZES[1:2], unsaid=False)
     rgb = RGB.to(ink.device)[color]                              # (B, 3)
     return ink[:, None].float() / 255 * rgb[:, :, None, None] * 2 - 1
 
@@ -119,6 +138,9 @@ class Wardrobe:
     """
 
     def __init__(self, ink, labels, device="cpu"):
+        check_shape("ink", ink, "N", 3, 3, 32, 32)
+        check_as_many(pictures=ink, labels=labels)
+        check_rows("labels", labels[:, None], SIZES[:1], unsaid=False)
         order = labels.argsort(stable=True)
         self.ink, self.labels = ink[order].to(device), labels[order].to(device)
         self.count = torch.bincount(self.labels, minlength=10)
@@ -128,16 +150,22 @@ class Wardrobe:
 
     def dress(self, rows, attributes):
         """Digits `rows` (B,) dressed as attributes (B, 4) say -> pictures (B, 3, 32, 32)."""
-        _, color, stroke, lean = attributes.unbind(1)
+        check_as_many(rows=rows, attributes=attributes)
+        check_rows("rows", rows[:, None], [len(self.ink)], unsaid=False)
+        _, color, stroke, lean = check_rows("attributes", attributes, SIZES, unsaid=False).unbind(1)
         return tint(self.ink[rows, stroke, lean], color)
 
     def rows_for(self, digit, generator):
         """A random picture of each digit (B,) -> rows (B,)."""
+        check_rows("digit", digit[:, None], SIZES[:1], unsaid=False)
+        if not bool(self.count[digit].all()):
+            raise ValueError(f"this wardrobe has only the digits {self.count.nonzero().flatten().tolist()}")
         chance = torch.rand(len(digit), generator=generator, device=digit.device)
         return self.start[digit] + (chance * self.count[digit]).long()
 
     def sample(self, size, generator):
         """A random batch -> pictures (B, 3, 32, 32), attributes (B, 4), each allowed combination equally often."""
+        check_whole("size", size)
         choice = torch.randint(len(self.allowed), (size,), generator=generator, device=self.labels.device)
         attributes = self.allowed[choice]
         return self.dress(self.rows_for(attributes[:, 0], generator), attributes), attributes

@@ -35,7 +35,7 @@ class Result:
             return None
         target, yours = (p[:8].detach().float().cpu() for p in self.pictures)
         rows = ["target", "yours", "yours - target"]
-        return show.grid(torch.cat([target, yours, yours - target]), rows, len(target))
+        return show.grid(torch.cat([target, yours, yours - target]).nan_to_num().clamp(-1, 1), rows, len(target))
 
     def _ipython_display_(self):
         """In a notebook: the figure, if there is one.  The sentence has been printed already."""

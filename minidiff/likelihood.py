@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from minidiff.inputs import check_shape, check_whole
 from minidiff.schedule import add_noise, from_eps
 
 BYTES, BINS = 256, 128                                           # values a pixel can have; bins of a guessed pixel
@@ -17,6 +18,8 @@ def spaced_by_snr(schedule, count, first=2):
     >>> spaced_by_snr(Schedule.cosine(1000), 5)
     [2, 36, 500, 965, 1000]
     """
+    check_whole("first", first, 1, schedule.levels)
+    check_whole("count", count)
     log_snr = schedule.snr[first:].double().log()
     wanted = torch.linspace(log_snr[0].item(), log_snr[-1].item(), count, dtype=torch.float64)
     return (first + torch.searchsorted(-log_snr, -wanted).clamp_max(len(log_snr) - 1)).unique().tolist()
@@ -24,9 +27,10 @@ def spaced_by_snr(schedule, count, first=2):
 
 def _bytes_of(x0):
     byte = (x0 + 1) * (BYTES - 1) / 2
-    if (byte - byte.round()).abs().max() > 1e-2 or byte.min() < -1e-2 or byte.max() > BYTES - 0.99:
+    if not ((byte - byte.round()).abs().max() <= 1e-2 and byte.min() >= -1e-2 and byte.max() <= BYTES - 0.99):
         raise ValueError("a likelihood in bits needs pictures whose values are the 256 bytes, mapped to -1..1; got "
-                         f"values from {x0.min():.4f} to {x0.max():.4f}. Usual reason: drawn or noisy pictures")
+                         f"values from {x0.min():.4f} to {x0.max():.4f}. Usual reasons: drawn or noisy "
+                         "pictures, or pictures in [0, 1]")
     return byte.round().long()
 
 
@@ -63,8 +67,9 @@ def bits_of(denoise, x0, schedule, levels, table, generator, cond=None):
     -> dict of (B,) tensors.  Their sum is the bound; divide by the number of pixels for bits per dimension.
     """
     byte = _bytes_of(x0)
-    if list(levels) != sorted(set(levels)) or levels[0] < 1 or levels[-1] != schedule.levels:
-        raise ValueError(f"levels must rise from at least 1 to {schedule.levels}, got {levels[0]} ... {levels[-1]}")
+    check_shape("the table", table, BINS, BYTES)
+    if not len(levels) or list(levels) != sorted(set(levels)) or levels[0] < 1 or levels[-1] != schedule.levels:
+        raise ValueError(f"levels must rise from at least 1 to {schedule.levels}, got {list(levels)!r:.60}")
     a = schedule.alpha_bar[-1]
     prior = (a * (x0.square() - 1) - (1 - a).log()).flatten(1).sum(1) / 2 / math.log(2)
     steps = torch.zeros_like(prior)

@@ -5,6 +5,7 @@ import html
 import torch
 from matplotlib.colors import LinearSegmentedColormap
 
+from minidiff.inputs import check_as_many, check_shape, check_whole
 from minidiff.show import CURVES, DATA, MODEL, Figure, bare, to_image
 
 CELL = 0.42                                                      # inches, where a number must fit
@@ -20,6 +21,10 @@ def _lists(labels, count):
 def tables(matrices, rows=None, columns=None, titles=None, signed=False, numbers=True, cell=CELL, wrap=4):
     """Tables (P, L) side by side, a color a cell: from white to blue for shares in 0..1 (or what is larger), and
     from orange over white to blue for signed numbers.  Rows look, columns are looked at."""
+    check_whole("the number of tables", len(matrices))
+    for matrix in matrices:
+        check_shape("a table", torch.as_tensor(matrix), "P", "L")
+    check_as_many(tables=matrices, titles=titles or matrices)
     count, across = len(matrices), min(wrap, len(matrices))
     rows, columns, titles = _lists(rows, count), _lists(columns, count), titles or [""] * count
     tall, wide = max(m.shape[0] for m in matrices), max(m.shape[1] for m in matrices)
@@ -54,6 +59,7 @@ def over_pictures(pictures, looks, titles, size=1.1):
     """Gray pictures (B, 1, H, W), and beside each its looks (B, K, n, n), orange where most is looked at; titles for
     the K columns."""
     looks = torch.as_tensor(looks).float()
+    check_shape("looks", looks, len(pictures), len(titles), "n", "n")
     count, columns = len(pictures), looks.shape[1] + 1
     figure = Figure(figsize=(columns * size, count * size + 0.3), layout="constrained")
     axes = figure.subplots(count, columns, squeeze=False)
@@ -73,6 +79,7 @@ def over_pictures(pictures, looks, titles, size=1.1):
 def scatter(groups, titles, size=3.6):
     """Groups of points in one plane, planes side by side: a list of dicts name -> ((N, 2), color, marker); a star
     marks a single place, and its name stands beside it."""
+    check_as_many(groups=groups, titles=titles)
     figure = Figure(figsize=(size * len(groups), size + 0.6), layout="constrained")
     for ax, group, title in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, titles):
         for name, (points, color, marker) in group.items():
@@ -94,6 +101,8 @@ class hover:
     """
 
     def __init__(self, words, weights):
+        for title, table in weights.items():
+            check_shape(title, table, len(words), len(words))
         self.words, self.weights = [html.escape(word) for word in words], weights
 
     def _repr_html_(self):

@@ -11,6 +11,7 @@ from minidiff.blocks import Down, ResBlock, norm
 from minidiff.captions import DIGITS, SIZES, WORDS
 from minidiff.checkpoint import load_weights
 from minidiff.dressing import RGB, lean_of, stroke_width
+from minidiff.inputs import check_alike, check_config, check_finite, check_pictures, check_shape, check_whole
 from minidiff.runtime import budget, seed_all
 from minidiff.train import Recipe
 
@@ -20,16 +21,13 @@ LEAN_EDGES = (-0.22, 0.22)                                       # half-way betw
 
 def ink_of(pictures):
     """Colored or gray pictures (B, C, 32, 32) in [-1, 1] -> ink (B, 32, 32) in [0, 1]: the brightest channel."""
-    if pictures.ndim != 4 or not pictures.is_floating_point():
-        raise ValueError(f"pictures are float tensors (B, C, H, W), got {pictures.dtype} {tuple(pictures.shape)}")
-    if pictures.numel() and pictures.max() > 10:
-        raise ValueError(f"pictures lie in [-1, 1], got values up to {pictures.max():.0f}: "
-                         "bytes in 0..255? Divide by 127.5 and subtract 1")
+    check_pictures(pictures)
     return ((pictures.amax(1) + 1) / 2).clamp(0, 1)
 
 
 def read_color(pictures):
     """The color of the ink (B,): the mean color, weighted by ink, against the palette by direction."""
+    check_shape("pictures with a color", pictures, "B", 3, "H", "W")
     ink = ink_of(pictures)[:, None]
     mean = ((pictures + 1) / 2 * ink).sum((2, 3))                # (B, 3)
     return (F.normalize(mean, dim=1) @ F.normalize(RGB.to(pictures.device), dim=1).T).argmax(1)
@@ -57,6 +55,7 @@ class Judge(nn.Module):
 
     def __init__(self, config=JudgeConfig()):
         super().__init__()
+        check_config(config, widths=3)
         self.config = config
         layers, width = [], 3
         for wide in config.widths:
@@ -68,6 +67,9 @@ class Judge(nn.Module):
 
     def features(self, pictures):
         """Pictures (B, C, 32, 32) -> (B, 64)."""
+        check_shape("pictures", pictures, "B", "C", 32, 32)
+        if not self.training:                                    # there no step waits for a look at the values
+            check_pictures(pictures)
         return self.net(pictures.expand(-1, 3, -1, -1)).float()
 
     def forward(self, pictures):
@@ -82,6 +84,7 @@ class Judge(nn.Module):
 
 def jitter(pictures, generator):
     """Turn, scale, shear and move each picture a little at random, for training the judge."""
+    check_shape("pictures", pictures, "B", "C", "H", "W")
     n, device = len(pictures), pictures.device
     angle, shear, grow, ratio, dx, dy = torch.randn(6, n, generator=generator, device=device)
     angle, grow, ratio = angle * 0.15, (grow * 0.08).exp(), (ratio * 0.08).exp()
@@ -95,14 +98,14 @@ def jitter(pictures, generator):
 def recipe(wardrobe, seed=0, config=JudgeConfig(), steps=None, batch=None, lr=3e-3):
     """Train the judge on dressed training digits, jittered; it never sees a generated picture."""
     seed_all(seed)
-    batch = batch or budget(full=256, small=128, fast=64)
+    batch = budget(full=256, small=128, fast=64, given=batch)
     model = Judge(config).to(wardrobe.labels.device)
 
     def loss_of(model, generator):
         pictures, attributes = wardrobe.sample(batch, generator)
         return F.cross_entropy(model(jitter(pictures, generator)), attributes[:, 0], label_smoothing=0.05)
 
-    return Recipe("judge", model, config, loss_of, steps or budget(full=2_000, small=1_000, fast=30),
+    return Recipe("judge", model, config, loss_of, budget(full=2_000, small=1_000, fast=30, given=steps),
                   batch, lr, seed, weight_decay=0.05, ema=0.99)
 
 
@@ -113,6 +116,9 @@ def load(path):
 
 def accuracy(read, asked):
     """Share of pictures whose attributes are as asked: read, asked (N, 4) -> a dict of five numbers."""
+    check_alike(read=read, asked=asked)
+    if not len(read) or read.shape[1:] != (4,):
+        raise ValueError(f"the attributes of pictures are (N, 4), of at least one; got {tuple(read.shape)}")
     right = read == asked
     shares = dict(zip(WORDS, right.float().mean(0).tolist()))
     return {**shares, "joint": right.all(1).float().mean().item()}
@@ -124,7 +130,7 @@ def wilson(share, n, z=1.96):
     >>> [round(x, 4) for x in wilson(0.5, 100)]
     [0.4038, 0.5962]
     """
-    if n < 1 or not 0 <= share <= 1:
+    if not (n >= 1 and 0 <= share <= 1):
         raise ValueError(f"a share of n trials needs n >= 1 and 0 <= share <= 1, got {share} of {n}")
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
@@ -134,10 +140,11 @@ def wilson(share, n, z=1.96):
 def frechet_distance(a, b):
     """Distance between two crowds of features (N, D), (M, D), each taken for a Gaussian:
     |m - m'|^2 + trace(S + S' - 2 (S S')^(1/2)).                       [Dowson & Landau 1982; Heusel et al. 2017]
-
-    The square root is taken of the symmetric S^(1/2) S' S^(1/2), which has the same trace.
-    """
+    The square root is taken of the symmetric S^(1/2) S' S^(1/2), which has the same trace."""
+    check_shape("features", a, "N", "D")
+    check_shape("other features", b, "M", a.shape[1])
     a, b = a.double(), b.double()
+    check_finite("the features", torch.cat([a, b]))
     if min(len(a), len(b)) < 2:
         raise ValueError(f"a Frechet distance needs at least two features a side, got {len(a)} and {len(b)}")
     values, vectors = torch.linalg.eigh(torch.atleast_2d(a.T.cov()))
@@ -154,10 +161,10 @@ def frechet_with_floor(features, real, groups=None, seed=0):
     -> (mean distance to the two halves, distance between the halves)
 
     groups (M,): such as the digit of each real one; both halves then get as many of each.  Give it where the drawn
-    crowd has as many of each, too: chance mixtures of classes are farther apart, and the floor would be too high.
-    """
+    crowd has as many of each, too: chance mixtures of classes are farther apart, and the floor would be too high."""
     order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed)).to(real.device)
     if groups is not None:
+        check_shape("groups", groups, len(real))
         order = order[groups.to(real.device)[order].argsort(stable=True)]
         order = torch.cat([order[0::2], order[1::2]])            # one of each group here, one there
     half = len(real) // 2
@@ -171,9 +178,9 @@ def frechet_with_floor(features, real, groups=None, seed=0):
 
 def nearest(pictures, others, count=2):
     """The nearest of `others` to each picture: distances (B, count), rising, and their rows (B, count).
-
-    A copy is a picture much nearer to its nearest than to the second: d1 < d2 / 3.  [Yoon et al. 2023]
-    """
+    A copy is a picture much nearer to its nearest than to the second: d1 < d2 / 3.  [Yoon et al. 2023]"""
+    check_shape("others", others, "N", *pictures.shape[1:])
+    check_whole("count", count, 1, len(others))
     distance = torch.cdist(pictures.flatten(1), others.flatten(1))
     return distance.topk(count, largest=False)
 
@@ -181,8 +188,8 @@ def nearest(pictures, others, count=2):
 def spread(pictures, attributes):
     """Diversity: the mean distance between two pictures of the same digit, stroke and lean, per pixel of ink.
 
-    pictures (N, C, 32, 32), attributes (N, 4).  Color is left aside; groups of one are left out.
-    """
+    pictures (N, C, 32, 32), attributes (N, 4).  Color is left aside; groups of one are left out."""
+    check_shape("attributes", attributes, len(pictures), 4)
     ink, total, pairs = ink_of(pictures).flatten(1), 0.0, 0
     group = (attributes[:, 0] * SIZES[2] + attributes[:, 2]) * SIZES[3] + attributes[:, 3]
     for g in group.unique():

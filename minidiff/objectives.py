@@ -2,6 +2,7 @@
 
 import torch
 
+from minidiff.inputs import check_alike, check_given, check_number, check_share, check_whole
 from minidiff.schedule import add_noise
 
 WEIGHTS = {                            # times a squared error in eps, this is the squared error in eps, v or x0
@@ -30,7 +31,9 @@ def denoising_loss(denoise, x0, t, eps, schedule, cond=None, weight="v"):
     if weight not in WEIGHTS:
         raise ValueError(f"weight {weight!r}: expected one of {', '.join(WEIGHTS)}")
     xt = add_noise(x0, t, eps, schedule)
-    error = (denoise(xt, t, cond) - eps).square().flatten(1).mean(1)                  # (B,)
+    guess = denoise(xt, t, cond)
+    check_alike(guess=guess, eps=eps)
+    error = (guess - eps).square().flatten(1).mean(1)            # (B,)
     return WEIGHTS[weight](schedule.alpha_bar.to(x0.device)[t]) * error
 
 
@@ -41,10 +44,14 @@ def draw_levels(n, schedule, generator, middle=None, width=1.0):
     2024, eq. 19], and are stratified: one draw from each n-th of the distribution, so that no batch is all noise or all
     picture [Kingma et al. 2021, app. I.1].  One in eight is any level, so that none is forgotten.
     """
+    check_given("draw_levels", generator=generator)
+    check_whole("the number of levels to draw", n)
+    check_number("width", width)
     device = generator.device
     alike = torch.randint(1, schedule.levels + 1, (n,), generator=generator, device=device)
     if middle is None:
         return alike
+    check_number("middle", middle, -50, 50)                     # beyond, a sigmoid is 0 or 1
     u = (torch.arange(n, device=device) + torch.rand(n, generator=generator, device=device)) / n
     z = torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))             # the normal numbers below which a share u lies
     crowd = (schedule.levels * torch.sigmoid(middle + width * z)).ceil().long()
@@ -57,5 +64,9 @@ def drop_condition(cond, null, p, generator):
 
     cond (B, ...), null (1, ...) or (...) -> (B, ...)
     """
+    check_share("p", p)
+    check_given("drop_condition", cond=cond, null=null)
+    if null.shape[-1] != cond.shape[-1] or null.ndim > cond.ndim:
+        raise ValueError(f"null stands for one of the conditions {tuple(cond.shape)}, got {tuple(null.shape)}")
     drop = torch.rand(len(cond), generator=generator, device=cond.device) < p
     return torch.where(drop.view(-1, *[1] * (cond.ndim - 1)), null, cond)

@@ -2,6 +2,8 @@
 
 import torch
 
+from minidiff.inputs import check_number, check_shape, check_share
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)                         # of the quintic, tuned for speed [Jordan 2024]
 
 
@@ -12,6 +14,7 @@ def orthogonalize(matrices, iterations=5):
     matrices (N, rows, columns), each treated alone.  It touches no singular vectors: a gradient in which a few
     directions shout becomes one in which all speak.
     """
+    check_shape("matrices", matrices, "N", "rows", "columns")
     a, b, c = COEFFICIENTS
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
@@ -31,6 +34,10 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, params, lr, weight_decay=0.0, momentum=0.95, betas=(0.9, 0.99)):
+        check_number("the learning rate", lr)
+        check_number("weight_decay", weight_decay)
+        for name, share in (("momentum", momentum), *zip(("betas[0]", "betas[1]"), betas)):
+            check_share(name, share)
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum, betas=betas))
 
     @torch.no_grad()

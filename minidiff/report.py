@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from minidiff.captions import WORDS, all_combinations, is_held_out, sentence
+from minidiff.captions import SIZES, WORDS, all_combinations, is_held_out, sentence
 from minidiff.checkpoint import load_checkpoint
+from minidiff.inputs import check_rows, check_whole
 from minidiff.metrics import accuracy, frechet_distance, spread, wilson
 from minidiff.runtime import budget, budget_name, generator_for, peak_memory_mb
 from minidiff.study import about_this_run
@@ -15,6 +16,8 @@ from minidiff.text2image import GUIDANCE, STAGES, STEPS, draw
 
 def draw_all(attributes, parts, first_seed=0, guidance=GUIDANCE, steps=STEPS, batch=250):
     """Draw one picture for each row of attributes (N, 4) -> (N, 3, 32, 32)."""
+    check_rows("attributes", attributes, SIZES)
+    check_whole("batch", batch)
     captions = [sentence(row) for row in attributes.tolist()]
     seeds = range(first_seed, first_seed + len(captions))
     return torch.cat([draw(captions[i:i + batch], seeds[i:i + batch], parts, guidance, steps)
@@ -27,7 +30,7 @@ def score(parts, train, val, n=None, seed=0, guidance=GUIDANCE, steps=STEPS):
     accuracy: n captions of trained combinations; held_out: the 63 combinations never trained on; floor: real
     dressed validation digits read by the same readers; shuffled: the drawn pictures against other captions.
     """
-    n = n or budget(full=5_000, small=1_000, fast=60)
+    n = check_whole("n", budget(full=5_000, small=1_000, fast=60, given=n), 2)
     device, generator = parts.device, generator_for(seed, 3, device=parts.device)
     asked = train.allowed[torch.randint(len(train.allowed), (n,), generator=generator, device=device)]
     every = all_combinations().to(device)

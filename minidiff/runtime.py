@@ -1,5 +1,6 @@
 """What depends on the machine and on chance: devices, number formats, seeds, and how much time we have."""
 
+import math
 import os
 import random
 import sys
@@ -9,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from minidiff.inputs import check_whole, kind_of
+
 BUDGETS = ("fast", "small", "full")
 
 
 def seed_all(seed):
     """Seed Python, numpy and torch: the initial weights of a model are then the same on every run."""
+    seed = check_whole("the seed", seed, -2**63, 2**64 - 1)        # what torch takes
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -25,7 +29,8 @@ def generator_for(*numbers, device="cpu"):
     >>> torch.rand(1, generator=generator_for(0, 7)) == torch.rand(1, generator=generator_for(0, 7))
     tensor([True])
     """
-    seed = int(np.random.SeedSequence([n % 2**32 for n in numbers]).generate_state(1, np.uint64)[0] >> 1)
+    numbers = [check_whole("a seed", n, -math.inf) % 2**32 for n in numbers]
+    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
     return torch.Generator(device).manual_seed(seed)
 
 
@@ -38,9 +43,11 @@ def noise_for(seeds, shape, draw=0):
     >>> bool((noise_for([3, 5], (2, 2))[1] == noise_for([5], (2, 2))[0]).all())
     True
     """
+    if not hasattr(seeds, "__len__") or isinstance(seeds, str):
+        raise ValueError(f"seeds are a list of integers, one a picture; got {kind_of(seeds)}")
     if not len(seeds):
         raise ValueError("no seeds: noise needs at least one picture")
-    return torch.stack([torch.randn(shape, generator=generator_for(int(s), draw)) for s in seeds])
+    return torch.stack([torch.randn(shape, generator=generator_for(s, draw)) for s in seeds])
 
 
 def pick_device():
@@ -76,13 +83,13 @@ def budget_name():
     return name
 
 
-def budget(full, small, fast):
-    """Choose one of three values by the budget in force.
+def budget(full, small, fast, given=None):
+    """Choose one of three values by the budget in force; one that is given, 0 included, is taken before them.
 
     >>> os.environ["MINIDIFF_BUDGET"] = "fast"; budget(full=60_000, small=4_500, fast=400)
     400
     """
-    return {"full": full, "small": small, "fast": fast}[budget_name()]
+    return given if given is not None else {"full": full, "small": small, "fast": fast}[budget_name()]
 
 
 def runs_folder():

@@ -10,6 +10,8 @@ import torch
 from matplotlib.ticker import LogLocator
 from PIL import Image
 
+from minidiff.inputs import check_as_many, check_shape, check_whole
+
 DATA, NOISE, MODEL = "#2b6cb0", "#888888", "#dd7711"             # blue, gray, orange, in the whole book
 CURVES = (MODEL, DATA, "#7a3db8", "#1a9a1a", "#c02050")
 WORD_COLORS = {"red": "#d62020", "green": "#1a9a1a", "blue": "#2050d0", "yellow": "#b09000", "cyan": "#0a9a9a",
@@ -28,15 +30,14 @@ class Figure(matplotlib.figure.Figure):
 
 def to_image(picture):
     """A picture (C, H, W) in [-1, 1] -> (H, W, 3) in [0, 1] for imshow; one channel counts as gray."""
-    picture = ((picture.detach().float().cpu() + 1) / 2).clamp(0, 1)
-    return picture.expand(3, -1, -1).permute(1, 2, 0).numpy()
+    check_shape("a picture", picture, "C", "H", "W")
+    return ((picture.detach().float().cpu() + 1) / 2).clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
 def bare(ax):
     """An axis without ticks and frame."""
     ax.set(xticks=[], yticks=[])
-    for side in ax.spines.values():
-        side.set_visible(False)
+    ax.spines[:].set_visible(False)
     return ax
 
 
@@ -53,7 +54,8 @@ def _stamp(ax, picture, caption="", fontsize=9):
 
 def grid(pictures, captions=None, columns=8, size=1.3, title=None):
     """Pictures (B, C, H, W) in rows, each with its caption under it; or one caption for each row, under its first."""
-    rows = -(-len(pictures) // (columns := min(columns, len(pictures))))
+    columns = min(check_whole("columns", columns), check_whole("the number of pictures", len(pictures)))
+    rows = -(-len(pictures) // columns)
     if captions and len(captions) == rows:
         captions = [caption if i == 0 else "" for caption in captions for i in range(columns)][:len(pictures)]
     if captions and len(captions) != len(pictures):
@@ -70,13 +72,11 @@ def grid(pictures, captions=None, columns=8, size=1.3, title=None):
 
 def strip(frames, labels=None, size=1.2, title=None):
     """Frames in a row, a list of (C, H, W), from left to right in time, with a label under each."""
-    return grid(torch.stack(list(frames)), columns=len(frames), size=size, title=title,
-                captions=[str(label) for label in labels] if labels is not None else None)
+    return grid(torch.stack(list(frames)), labels if labels is None else [*map(str, labels)], len(frames), size, title)
 
 
 def gallery(pictures, captions, film, levels, title):
-    """The result on one page: captioned pictures (B, 3, H, W) in rows of eight, and below them one `film`
-    (N, 3, H, W) of a picture on its way out of the noise, labelled by level."""
+    """One page: captioned pictures (B, 3, H, W) in rows of eight, below them a `film` (N, 3, H, W) and its levels."""
     columns, rows = 8, -(-len(pictures) // 8)
     figure = Figure(figsize=(11, 1.75 * rows + 1.5), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.75 * rows, 1.2])
@@ -92,10 +92,9 @@ def gallery(pictures, captions, film, levels, title):
 
 def curve(values, floor=None, label="loss", floor_label="the least possible", smooth=20):
     """A loss curve: every step pale, the running mean bold, the known floor dashed."""
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    ax = figure.subplots()
+    ax = (figure := Figure(figsize=(6, 3), layout="constrained")).subplots()
     values = torch.as_tensor(values)
-    mean = values.unfold(0, min(smooth, len(values)), 1).mean(-1)
+    mean = values.unfold(0, check_whole("smooth, and how many values there are,", min(smooth, len(values))), 1).mean(-1)
     ax.plot(values, color=MODEL, alpha=0.25, linewidth=0.8)
     ax.plot(torch.arange(len(mean)) + len(values) - len(mean), mean, color=MODEL, label=label)
     if floor is not None:
@@ -112,6 +111,7 @@ def curve(values, floor=None, label="loss", floor_label="the least possible", sm
 
 def _planes(count, titles, limit, size, columns=None):
     """Empty planes in rows, each with its title -> figure, axes."""
+    check_as_many(planes=range(count), titles=titles)
     rows, lines = -(-count // (columns or count)), max((title.count("\n") + bool(title) for title in titles), default=0)
     figure = Figure(figsize=(size * (columns or count), rows * (size + 0.27 * lines)), layout="constrained")
     axes = figure.subplots(rows, columns or count, squeeze=False).flatten()
@@ -124,6 +124,7 @@ def _planes(count, titles, limit, size, columns=None):
 def points(clouds, titles, colors=None, limit=2.5, size=2.2, columns=None):
     """Point clouds (N, 2) side by side on the same plane; blue is data, gray noise, orange what a model made."""
     figure, axes = _planes(len(clouds), list(titles), limit, size, columns)
+    check_as_many(clouds=clouds, colors=colors or clouds)
     for ax, cloud, color in zip(axes, clouds, colors or [DATA] * len(clouds)):
         ax.scatter(*cloud.T, s=2, alpha=0.5, linewidths=0, color=color)
     return figure
@@ -150,8 +151,7 @@ def plane(limit=2.5, n=100):
 
 
 def _landscape(ax, height, limit):
-    side = round(len(height) ** 0.5)
-    ax.imshow(height.view(side, side).T, origin="lower", extent=[-limit, limit] * 2, cmap="Blues",
+    ax.imshow(height.view(2 * [round(len(height) ** 0.5)]).T, origin="lower", extent=[-limit, limit] * 2, cmap="Blues",
               interpolation="bilinear", vmin=0, vmax=1.4 * height.max())
 
 
@@ -159,8 +159,7 @@ def landscapes(heights, titles, arrows=None, trails=None, limit=2.5, size=2.4):
     """Functions on the plane as landscapes, darker where higher; each (n * n,), computed on `plane(limit, n)`.
 
     arrows: as many fields (m * m, 2), computed on `plane(limit, m)`, drawn with one length, unless they nearly vanish:
-    the direction is what they show.  trails: as many sets of ways (T, B, 2), from the gray dot to the orange one.
-    """
+    the direction is what they show.  trails: as many sets of ways (T, B, 2), from the gray dot to the orange one."""
     figure, axes = _planes(len(heights), list(titles), limit, size)
     for i, (ax, height) in enumerate(zip(axes, heights)):
         _landscape(ax, height, limit)
@@ -178,6 +177,7 @@ def landscapes(heights, titles, arrows=None, trails=None, limit=2.5, size=2.4):
 
 def lines(x, curves, xlabel, ylabel, log="", dashed=(), marks=None, size=(6, 3), colors=CURVES):
     """Named curves over x: name -> (N,), or fewer where one ends early; `log` names the logarithmic axes ("x", "y")."""
+    check_whole("the number of curves", len(curves.keys() - set(dashed)), 0, len(colors))
     figure, colors = Figure(figsize=size, layout="constrained"), iter(colors)
     ax = figure.subplots()
     for name, y in curves.items():

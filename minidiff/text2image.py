@@ -12,6 +12,7 @@ from minidiff.captions import caption_index, drop_words, every_caption, sentence
 from minidiff.checkpoint import CheckpointError, blaming, fits, load_checkpoint, save_checkpoint
 from minidiff.data import SHA256, load_digits
 from minidiff.dressing import Wardrobe, shapes
+from minidiff.inputs import check_as_many, check_whole
 from minidiff.runtime import autocast, budget, generator_for, noise_for, pick_device
 from minidiff.samplers import guided, heun_step, sample
 
@@ -90,12 +91,12 @@ def wardrobes(folder="runs", device="cpu"):
 def latents_of(wardrobe, model, n, seed=0):
     """n dressed training digits as latents (n, 4, 4, 4) with their attributes (n, 4), encoded once."""
     generator, latents, said = generator_for(seed, 2, device=wardrobe.labels.device), [], []
-    for _ in range(0, n, 1_000):
+    for _ in range(0, check_whole("n", n), 1_000):
         pictures, attributes = wardrobe.sample(1_000, generator)
         with autocast(pictures.device):
             latents.append(model.encode(pictures))
         said.append(attributes)
-    return torch.cat(latents), torch.cat(said)
+    return torch.cat(latents)[:n], torch.cat(said)[:n]
 
 
 def tersely(attributes, generator):
@@ -113,6 +114,7 @@ def unet_recipe(wardrobe, tower, model, seed=0, encoded=None, say=tersely, **set
     started = time.perf_counter()
     many = budget(full=500_000, small=80_000, fast=1_000)
     latents, attributes = encoded or latents_of(wardrobe, model, many, seed)
+    check_as_many(latents=latents, attributes=attributes)
     states = tower.text_states([sentence(said) for said in every_caption()])              # (1408, L, D)
 
     def conds(rows, generator):

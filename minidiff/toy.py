@@ -7,6 +7,7 @@ from torch import nn
 
 from minidiff.blocks import time_embedding
 from minidiff.clouds import exact_denoiser
+from minidiff.inputs import check_config, check_shape, check_whole
 from minidiff.objectives import WEIGHTS, denoising_loss
 from minidiff.runtime import budget, generator_for, seed_all
 from minidiff.schedule import Schedule, add_noise, to_eps
@@ -26,12 +27,14 @@ class PointDenoiser(nn.Module):
 
     def __init__(self, config=PointConfig(), schedule=None):
         super().__init__()
+        check_config(config, zero=["depth"])
         self.config, self.schedule = config, schedule or Schedule.cosine(config.levels)
         self.first = nn.Linear(2 + config.width, config.width)
         self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
         self.last = nn.Linear(config.width, 2)
 
     def forward(self, xt, t, cond=None):
+        check_shape("xt", xt, "B", 2)
         time = time_embedding(t if self.config.told_time else torch.zeros_like(t), self.config.width)
         x = self.first(torch.cat([xt, time], 1))
         for layer in self.hidden:
@@ -42,6 +45,7 @@ class PointDenoiser(nn.Module):
 
 def recipe(points, seed=0, config=PointConfig(), steps=None, batch=1024, lr=1e-2):
     """Train a PointDenoiser on points (N, 2)."""
+    check_shape("points", points, "N", 2)
     seed_all(seed)
     model = PointDenoiser(config)
 
@@ -51,7 +55,7 @@ def recipe(points, seed=0, config=PointConfig(), steps=None, batch=1024, lr=1e-2
         eps = torch.randn(batch, 2, generator=generator)
         return denoising_loss(model, points[rows], t, eps, model.schedule).mean()
 
-    return Recipe("toy", model, config, loss_of, steps or budget(full=4_000, small=2_000, fast=50),
+    return Recipe("toy", model, config, loss_of, budget(full=4_000, small=2_000, fast=50, given=steps),
                   batch, lr, seed, ema=0.99)
 
 
@@ -62,6 +66,9 @@ def floor_and_excess(denoise, mixture, schedule, levels, n=4_000, seed=0, weight
     |eps' - eps|^2 = |best - eps|^2 + |eps' - best|^2 on average, because the best denoiser is the mean of all eps
     that lead to xt: the first term is the floor, the second the excess.  Returns two tensors (len(levels),).
     """
+    if weight not in WEIGHTS:
+        raise ValueError(f"weight {weight!r}: expected one of {', '.join(WEIGHTS)}")
+    check_whole("n", n)
     generator, exact, floor, excess = generator_for(seed), exact_denoiser(mixture, schedule), [], []
     for level in levels:
         t = torch.full((n,), int(level))

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from minidiff.checkpoint import CheckpointError, blaming, fits, load_checkpoint, save_checkpoint
+from minidiff.inputs import check_loss, check_number, check_share, check_training, check_whole
 from minidiff.keeping import one_training, signals_wait
 from minidiff.optimizer import Muon
 from minidiff.runtime import autocast, budget_name, generator_for, peak_memory_mb
@@ -20,12 +20,11 @@ from minidiff.runtime import autocast, budget_name, generator_for, peak_memory_m
 class Recipe:
     """What is trained, on what, and how long.  `loss_of(model, generator)` is the loss of one fresh batch.
 
-    config: the model's frozen dataclass, kept in the checkpoint; `finish(model)` runs once after the last step.
-    """
+    config: the model's frozen dataclass, kept in the checkpoint; `finish(model)` runs once after the last step."""
 
     name: str
     model: torch.nn.Module
-    config: Any
+    config: object
     loss_of: Callable
     steps: int
     batch: int
@@ -37,6 +36,9 @@ class Recipe:
     ema: float | None = None                                     # decay of the moving average, None for none
     finish: Callable = lambda model: None
     seconds_before: float = 0.0                                  # spent on the data, counted as training
+
+    def __post_init__(self):
+        check_training(self)
 
     def settings(self):
         """What must be equal for a training to go on where another left off."""
@@ -59,10 +61,10 @@ class Progress:
 class EMA:
     """A moving average of the weights: shadow += (1 - decay) (weights - shadow).  [DDPM app. B]
 
-    In the first steps the decay is (1 + n) / (10 + n), so that the average forgets the initial weights.
-    """
+    In the first steps the decay is (1 + n) / (10 + n), so that the average forgets the initial weights."""
 
     def __init__(self, model, decay):
+        check_share("decay", decay)
         self.decay, self.updates = decay, 0
         self.shadow = {name: p.detach().clone() for name, p in model.state_dict().items()}
 
@@ -76,6 +78,7 @@ class EMA:
 
 def lr_at(step, recipe):
     """The learning rate of a step: up in a straight line, then down to zero, on half a cosine wave or straight."""
+    check_whole("step", step, 0, recipe.steps)
     rise = max(1, round(recipe.warmup * recipe.steps))
     past = (step - rise) / max(1, recipe.steps - rise)
     fall = 1 - past if recipe.decay == "linear" else (1 + math.cos(math.pi * past)) / 2
@@ -85,11 +88,12 @@ def lr_at(step, recipe):
 def train(recipe, path=None, save_every=15.0):
     """Train in sight: a generator that yields a `Progress` after each step.
 
-    With a path the training is kept there every `save_every` seconds, when the caller stops, and on Ctrl-C;
-    the same call goes on from it and ends bit for bit where an undisturbed run ends, since the randomness
-    of step n depends on (seed, n) alone.  A finished checkpoint is loaded, and nothing is yielded.  While
-    another process trains into that path, the training is refused.
+    With a path the training is kept there every `save_every` seconds, when the caller stops, and on Ctrl-C; the same
+    call goes on from it and ends bit for bit where an undisturbed run ends, since the randomness of step n depends on
+    (seed, n) alone.  A finished checkpoint is loaded, and nothing is yielded.  While another process trains into that
+    path, the training is refused.
     """
+    check_number("save_every", min(save_every, 1e9))             # infinity is allowed
     model, device = recipe.model, next(recipe.model.parameters()).device
     optimizer = Muon(model.parameters(), recipe.lr, recipe.weight_decay)
     ema = EMA(model, recipe.ema) if recipe.ema else None
@@ -104,13 +108,13 @@ def train(recipe, path=None, save_every=15.0):
         while step < recipe.steps:
             if not newest():
                 raise CheckpointError(f"{path} is being trained by a newer call of train; this one ends")
-            optimizer.param_groups[0]["lr"] = lr_at(step, recipe)
+            optimizer.param_groups[0]["lr"] = lr = lr_at(step, recipe)
             with autocast(device):
-                loss = recipe.loss_of(model, generator_for(recipe.seed, step, device=device))
+                loss = check_loss(recipe.loss_of(model, generator_for(recipe.seed, step, device=device)))
             optimizer.zero_grad()
             loss.backward()
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            _check_finite(loss, grad_norm, step, optimizer, path)
+            _check_finite(loss, grad_norm, step, lr, path)
             optimizer.step()
             if ema:
                 ema.update(model)                                # after the step, never before
@@ -124,8 +128,7 @@ def train(recipe, path=None, save_every=15.0):
             if stop:
                 raise KeyboardInterrupt(f"stopped after step {step} of {recipe.steps} ({recipe.name})")
             try:
-                yield Progress(step, recipe.steps, loss.item(), optimizer.param_groups[0]["lr"],
-                               grad_norm.item(), total)
+                yield Progress(step, recipe.steps, loss.item(), lr, grad_norm.item(), total)
             except GeneratorExit:
                 if path and step < recipe.steps and newest():
                     _save_training(path, recipe, optimizer, ema, step, total)
@@ -134,13 +137,12 @@ def train(recipe, path=None, save_every=15.0):
             raise KeyboardInterrupt(f"stopped after the last step ({recipe.name})")
 
 
-def _check_finite(loss, grad_norm, step, optimizer, path):
+def _check_finite(loss, grad_norm, step, lr, path):
     if not (torch.isfinite(loss) and torch.isfinite(grad_norm)):
         kept = f"The last good state is in {path}." if path and Path(path).exists() else "Nothing was saved yet."
         raise FloatingPointError(
             f"the loss is {loss.item()} and the gradient norm {grad_norm.item()} at step {step}, learning rate "
-            f"{optimizer.param_groups[0]['lr']:.2g}. Usual reasons: too high a learning rate, or a division by "
-            f"zero in the loss. {kept}")
+            f"{lr:.2g}. Usual reasons: too high a learning rate, or a division by zero in the loss. {kept}")
 
 
 def _save_training(path, recipe, optimizer, ema, step, seconds):
@@ -158,9 +160,8 @@ def _finish(path, recipe, ema, seconds, loss):
     recipe.finish(recipe.model)
     if path:
         tensors = {f"model.{name}": t for name, t in recipe.model.state_dict().items()}
-        save_checkpoint(path, tensors, {"settings": recipe.settings(), "step": recipe.steps,
-                                        "seconds": seconds, "loss": loss,
-                                        "peak_memory_mb": peak_memory_mb(), "budget": budget_name()})
+        save_checkpoint(path, tensors, {"settings": recipe.settings(), "step": recipe.steps, "seconds": seconds,
+                                        "loss": loss, "peak_memory_mb": peak_memory_mb(), "budget": budget_name()})
 
 
 def _resume(path, recipe, optimizer, ema):

@@ -20,6 +20,7 @@ from minidiff.captions import (
     sentence,
     tokenize,
 )
+from minidiff.inputs import check_config, check_ids, check_shares, check_whole
 from minidiff.runtime import budget, seed_all
 from minidiff.train import Recipe
 
@@ -43,10 +44,11 @@ class Block(nn.Module):
         zero_init(self.attention.out)
 
     def forward(self, x, context=None, mask=None):
+        if (context is None) != (self.cross is None):
+            raise ValueError("this block looks at a context (captions), and got none" if self.cross else
+                             f"this block was built without `context_width` and cannot hear {tuple(context.shape)}")
         x = x + self.attention(self.norm1(x), mask=mask)
         if self.cross is not None:
-            if context is None:
-                raise ValueError("this block looks at a context (captions), and got none")
             x = x + self.cross(self.norm2(x), context)
         return x + self.mlp(self.norm3(x))
 
@@ -66,12 +68,14 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config=TextConfig()):
         super().__init__()
+        check_config(config, zero=["depth"])
         self.token = nn.Embedding(len(VOCABULARY), config.width)
         self.position = nn.Parameter(0.02 * torch.randn(LENGTH, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, ids):
+        check_ids(ids, len(VOCABULARY), LENGTH)
         real = ids != PAD                                        # (B, L)
         x = self.token(ids) + self.position[:ids.shape[1]]
         for block in self.blocks:
@@ -81,7 +85,9 @@ class TextEncoder(nn.Module):
 
 def end_state(states, ids):
     """The state of the <end> token, the summary of a caption: states (B, L, D), ids (B, L) -> (B, D)."""
-    where = (ids == END).int().argmax(1)
+    if not bool((ends := ids == END).any(1).all()):
+        raise ValueError("a caption without <end> has no end state; `tokenize` writes one")
+    where = ends.int().argmax(1)
     return states[torch.arange(len(ids), device=ids.device), where]
 
 
@@ -100,6 +106,7 @@ class TinyGPT(nn.Module):
 
     def __init__(self, config=GPTConfig()):
         super().__init__()
+        check_config(config, zero=["depth"])
         self.config = config
         self.token = nn.Embedding(len(VOCABULARY), config.width)
         self.position = nn.Parameter(0.02 * torch.randn(LENGTH, config.width))
@@ -108,6 +115,7 @@ class TinyGPT(nn.Module):
 
     def states(self, ids):
         """What it knows after each word: ids (B, L) -> (B, L, D)."""
+        check_ids(ids, len(VOCABULARY), LENGTH)
         length = ids.shape[1]
         past = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
         x = self.token(ids) + self.position[:length]
@@ -134,6 +142,7 @@ def next_word_shares(logits, temperature=1.0, top_k=None):
     if not temperature > 0:
         raise ValueError(f"the temperature must be above 0, got {temperature}; for always the likeliest word: top_k=1")
     if top_k is not None:
+        check_whole("top_k", top_k)
         least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     return (logits / temperature).softmax(-1)
@@ -143,7 +152,7 @@ def next_word_shares(logits, temperature=1.0, top_k=None):
 def continue_caption(model, beginning, n, generator, temperature=1.0, top_k=None):
     """Say n captions that begin like this: "a thick red" -> n strings, word after word until <end>."""
     ids = tokenize([beginning])
-    ids = ids[:, :int((ids == END).int().argmax())].repeat(n, 1)                       # <start> and the words
+    ids = ids[:, :int((ids == END).int().argmax())].repeat(check_whole("n", n), 1)       # <start> and the words
     while ids.shape[1] < LENGTH:
         chosen = torch.multinomial(next_word_shares(model(ids)[:, -1], temperature, top_k), 1, generator=generator)
         over = (ids == END).any(1, keepdim=True)
@@ -156,6 +165,7 @@ def upsample(model, captions, generator, temperature=1.0):
     """Terse captions -> as many detailed ones that say the same and more, as a GPT would say them: it writes, and only
     words are let through with which the terse caption stays true.  [the idea: Betker et al. 2023 (DALL-E 3)]
     """
+    tokenize(captions)                                           # it says what is wrong with them
     every = all_combinations()
     texts = tokenize([sentence(row) for row in every])           # (630, L)
     fits = is_true_of(torch.tensor([parse(caption) for caption in captions]), every).T              # (B, 630)
@@ -171,10 +181,11 @@ def upsample(model, captions, generator, temperature=1.0):
 def gpt_recipe(ids, shares, seed=0, config=GPTConfig(), steps=None, batch=256, lr=6e-3):
     """Train a TinyGPT on a language: all its texts (N, L), and how often each is said (N,), as from `grammar(p)`."""
     seed_all(seed)
+    check_shares(ids, shares)
 
     def loss_of(model, generator):
         rows = torch.multinomial(shares, batch, replacement=True, generator=generator)
         return next_word_loss(model, ids[rows]).sum(1).mean()    # nats a text
 
-    return Recipe("gpt", TinyGPT(config), config, loss_of, steps or budget(full=2_000, small=600, fast=30),
+    return Recipe("gpt", TinyGPT(config), config, loss_of, budget(full=2_000, small=600, fast=30, given=steps),
                   batch, lr, seed, ema=0.99)

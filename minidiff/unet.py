@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from minidiff.blocks import Down, ResBlock, Up, norm, time_embedding, zero_init
 from minidiff.checkpoint import load_weights
+from minidiff.inputs import check_as_many, check_config, check_float, check_given, check_pictures, check_rows
 from minidiff.objectives import denoising_loss, draw_levels, drop_condition
 from minidiff.runtime import budget, seed_all
-from minidiff.schedule import Schedule, to_eps
+from minidiff.schedule import KINDS, Schedule, to_eps
 from minidiff.train import Recipe
 from minidiff.transformer import Block
 
@@ -58,6 +59,10 @@ class UNet(nn.Module):
 
     def __init__(self, config=UNetConfig(), schedule=None):
         super().__init__()
+        check_config(config, zero=["blocks", "attention"])
+        if config.predicts not in KINDS or len(config.widths) != len(config.attention):
+            raise ValueError(f"predicts is one of {', '.join(KINDS)}, and attention says yes or no for each width; got "
+                             f"{config.predicts!r}, {config.widths} and {config.attention}")
         if config.cond_width and not (config.pooled or any(config.attention)):
             raise ValueError("this UNet would not hear its condition: no size has attention, and `pooled` is off")
         self.config, self.schedule = config, schedule or Schedule.cosine(config.levels)
@@ -113,8 +118,9 @@ class UNet(nn.Module):
             raise ValueError(f"this UNet takes (B, {self.config.channels}, H, W) with H and W multiples of {times} "
                              f"(patches of {self.config.patch}, halved {len(self.config.widths) - 1} times), "
                              f"got {tuple(xt.shape)}")
-        if (cond is None) != (wide is None) or (cond is not None and cond.shape[-1] != wide):
-            want = f"a condition (B, L, {wide})" if wide else "no condition"
+        if (cond is None) != (wide is None) or (cond is not None and (
+                cond.ndim != 3 or len(cond) != len(xt) or cond.shape[-1] != wide)):
+            want = f"a condition ({len(xt)}, L, {wide})" if wide else "no condition"
             raise ValueError(f"this UNet takes {want}, got {None if cond is None else tuple(cond.shape)}")
 
 
@@ -127,7 +133,10 @@ def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=None, lr
     levels trained on, see `draw_levels`; empty for all alike.  `weight`: see `denoising_loss`.
     """
     config = config or budget(full=UNetConfig(widths=(128,), blocks=2), small=UNetConfig(), fast=UNetConfig())
-    batch = batch or budget(full=512, small=256, fast=64)
+    batch = budget(full=512, small=256, fast=64, given=batch)
+    check_float("pictures or latents (N, C, H, W)", latents)
+    if config.cond_width:
+        check_given("a UNet with a condition", conds=conds, null=null)
     seed_all(seed)
     model = net(config).to(latents.device)
 
@@ -141,12 +150,13 @@ def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=None, lr
             cond = drop_condition(conds(rows, generator), null, drop, generator)
         return denoising_loss(model, x0, t, eps, model.schedule, cond, weight).mean()
 
-    return Recipe("unet", model, config, loss_of, steps or budget(full=2_500, small=900, fast=30),
+    return Recipe("unet", model, config, loss_of, budget(full=2_500, small=900, fast=30, given=steps),
                   batch, lr, seed, ema=0.995)
 
 
 def digit_states(digits):
     """Digits (B,) as conditions (B, 1, 10): a row of zeros with a single one.  All zeros says nothing."""
+    check_rows("digits", digits[:, None], [10], unsaid=False)
     return F.one_hot(digits, 10).float()[:, None]
 
 
@@ -154,6 +164,8 @@ def digits_recipe(pictures, labels, seed=0, config=None, **settings):
     """Train a UNet on digits (N, 1, 32, 32), told which one by `digit_states`; mostly at high noise, where it is
     decided what will be drawn."""
     config = config or budget(full=DIGITS_LARGE, small=DIGITS, fast=DIGITS)
+    check_pictures(pictures, config.channels, digits=True)
+    check_as_many(pictures=pictures, labels=labels)
     states, null = digit_states(labels), torch.zeros(1, 1, 10, device=labels.device)
     settings = dict(steps=budget(full=1_000, small=1_080, fast=20), batch=budget(full=256, small=128, fast=32),
                     drop=0.05, levels=(0.75, 0.75)) | settings

@@ -74,6 +74,7 @@ EQUIVALENT = [                                                   # exercises, th
     ("1.8", "return cls(torch.cat([torch.ones(1), torch.cumprod(1 - beta, -1).float()]))", "there is one axis"),
     ("1.8", "return cls(torch.cat([torch.ones(1), torch.cumprod(1 - beta, 0)]))", "float64 is allowed"),
     ("2.4 2.5", "return attend(q, k, v, mask).transpose(1, 2).flatten(2)", "the last mixing is the identity here"),
+    ("2.4 2.5", "context = x", "there is no other context"),
     ("2.4 2.5", "scores = scores", "never reached: there is no mask"),
     ("2.4 2.5", "scores = scores.masked_fill(mask, -math.inf)", "never reached: there is no mask"),
     ("2.4 2.5", "scores = scores.masked_fill(~mask, math.inf)", "never reached: there is no mask"),
@@ -95,7 +96,7 @@ EQUIVALENT = [                                                   # exercises, th
     ("4.3", "return F.pixel_shuffle(self.last(x), self.config.patch)", "all is float32"),
     ("4.3", "return F.pixel_shuffle(x.float(), self.config.patch)", "the last layer is the identity here"),
     ("4.5", "return WEIGHTS[weight](schedule.alpha_bar[t]) * error", "all is on one device"),
-    ("4.5", "error = (eps - denoise(xt, t, cond)).square().flatten(1).mean(1)", "it is squared"),
+    ("4.5", "error = (eps - guess).square().flatten(1).mean(1)", "it is squared"),
     ("4.8 6.6", "a_t, a_s = (schedule.alpha_bar[t], schedule.alpha_bar[s].double())", "float32 is allowed"),
     ("4.8 6.6", "a_t, a_s = (schedule.alpha_bar[t].double(), schedule.alpha_bar[s])", "float32 is allowed"),
     *(("4.8 6.6", f"xs = a_s.sqrt() * x0 + (1 - a_s {part}.sqrt() * eps", "sigma is 0 here") for part in (

@@ -7,9 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minidiff"
 LAYERS = {
-    0: ["runtime", "keeping", "__init__"],
-    1: ["data", "captions", "schedule", "checkpoint", "optimizer", "show", "study", "differences", "exercises"],
-    2: ["clouds", "dressing", "objectives", "samplers", "attention", "blocks", "train", "looks", "likelihood"],
+    0: ["inputs", "keeping", "__init__"],
+    1: ["runtime", "data", "captions", "schedule", "checkpoint", "optimizer", "show", "differences", "exercises"],
+    2: ["clouds", "dressing", "objectives", "samplers", "attention", "blocks", "train", "looks", "likelihood", "study"],
     3: ["toy", "transformer", "autoencoder"],
     4: ["clip", "unet", "dit"],
     5: ["metrics"],

@@ -88,4 +88,4 @@ def test_a_loss_curve_shows_the_values_their_running_mean_and_the_floor():
 
 def test_show_source_is_the_live_source(capsys):
     show.source(noise_for)
-    assert "generator_for(int(s), draw)" in capsys.readouterr().out
+    assert "generator_for(s, draw)" in capsys.readouterr().out
