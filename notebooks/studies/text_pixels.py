@@ -19,7 +19,7 @@ from minidiff.text2image import BELOW, GUIDANCE, STEPS, latents_of, tersely
 from minidiff.train import train
 from minidiff.unet import UNetConfig
 
-SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget([25, 75], [25, 75], [0.1, 0.3]), budget(500, 500, 100)
+SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget([25, 75], [25, 75], [0.1, 0.3]), budget(500, 500, 40)
 SMALL = UNetConfig()
 PIXELS = UNetConfig(3, (24, 64), patch=2, attention=(False, True))
 KINDS = {"latents": (SMALL, 256), "pixels": (PIXELS, 64)}

@@ -12,10 +12,10 @@ from latent_seeds import save_rows
 from minidiff import autoencoder, clip, report, study
 from minidiff.captions import sentence
 from minidiff.runtime import budget
-from minidiff.text2image import Parts, draw, latents_of, unet_recipe, wardrobes
+from minidiff.text2image import STEPS, Parts, draw, latents_of, unet_recipe, wardrobes
 from minidiff.train import train
 
-SEEDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(5_000, 1_000, 60)
+SEEDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(5_000, 1_000, 24)
 SHOWN = [(7, 0, 2, 0), (2, 4, 0, 2), (5, 1, 1, 1), (0, 2, 2, 1), (8, 3, 0, 0), (3, 6, 1, 2), (9, 5, 2, 0), (4, 4, 1, 1)]
 
 
@@ -34,7 +34,7 @@ def ready():
 def seconds_to_draw(count, parts):
     """The shortest of five times to draw so many captions."""
     captions, times = [sentence(SHOWN[i % 8]) for i in range(count)], []
-    for _ in range(5):
+    for _ in range(budget(5, 5, 1)):
         start = time.perf_counter()
         draw(captions, range(count), parts)
         times.append(time.perf_counter() - start)
@@ -61,7 +61,7 @@ def runs_of(make_steps, file, **settings):
         for _ in train(training):
             pass
         seconds, parts.unet = encoding + time.perf_counter() - start, training.model
-        found = report.score(parts, known, unseen, N, seed)
+        found = report.score(parts, known, unseen, N, seed, steps=budget(STEPS, STEPS, 3))
         runs.append({
             "seed": seed, "seconds": seconds, "steps": training.steps,
             "parameters": sum(p.numel() for p in parts.unet.parameters()),

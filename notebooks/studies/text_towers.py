@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from minidiff import report, study, transformer
 from minidiff.captions import PAD, UNSAID, VOCABULARY, caption_index, grammar, parse, tokenize
 from minidiff.runtime import budget
-from minidiff.text2image import TERSE, Parts, latents_of, unet_recipe
+from minidiff.text2image import STEPS, TERSE, Parts, latents_of, unet_recipe
 from minidiff.train import train
 from minidiff.unet import UNetConfig
 
-SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(40, 40, 0.2), budget(500, 500, 60)
+SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(40, 40, 0.2), budget(500, 500, 24)
 
 
 LENGTH = 8                                                       # of CLIP's states: 64 numbers of spread one
@@ -78,7 +78,8 @@ def main():
             chosen = training(steps_within(SECONDS, training))
             for _ in train(chosen):
                 pass
-            found = report.score(Parts(tower, parts.autoencoder, chosen.model, parts.judge), known, unseen, N, seed)
+            found = report.score(Parts(tower, parts.autoencoder, chosen.model, parts.judge), known, unseen, N, seed,
+                                 steps=budget(STEPS, STEPS, 3))
             results[name].append({"seed": seed, "steps": chosen.steps, "diversity": found["diversity"],
                                   **{key: found[key] for key in ("accuracy", "held_out")}})
             print(name, results[name][-1], flush=True)
