@@ -15,7 +15,7 @@ test: .venv/ready            ## style, then every test
 
 .PHONY: faults
 faults: .venv/ready          ## damage, kills, full disks and hostile files: the quick tests of them and the slow ones
-	$(RUN) -m pytest -m "slow or not slow" tests/test_faults.py
+	$(RUN) -m pytest -m "slow or not slow" tests/test_faults.py tests/test_train.py
 
 notebooks: .venv/ready       ## run every notebook from top to bottom and keep the outputs
 	for notebook in notebooks/*.ipynb; do \

@@ -13,6 +13,7 @@ from torch import nn
 
 from minidiff.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
 from minidiff.optimizer import Muon, orthogonalize
+from minidiff.text2image import STAGES
 from minidiff.train import EMA, Recipe, lr_at, train
 
 
@@ -209,11 +210,12 @@ def test_half_a_training_is_not_taken_for_a_model(tmp_path):
         load_weights(path, lambda config: line_recipe().model)
 
 
-def test_killed_in_every_stage_the_same_command_ends_in_the_same_weights(trained, tmp_path):
-    """kill -9 once in each of the four stages, then the same command again, against an undisturbed run."""
+@pytest.mark.parametrize("stages", [("judge", "unet"), pytest.param(STAGES, marks=pytest.mark.slow)], ids=len)
+def test_killed_in_stage_after_stage_the_same_command_ends_in_the_same_weights(trained, tmp_path, stages):
+    """kill -9 once in each of these stages, then the same command again, against an undisturbed run."""
     command = [sys.executable, "-m", "minidiff", "train", "--folder", str(tmp_path), "--save-every", "0.05"]
     killed = []
-    for stage in ("judge", "clip", "autoencoder", "unet"):
+    for stage in stages:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         path = tmp_path / f"{stage}.safetensors"
         deadline = time.monotonic() + 90
@@ -226,8 +228,8 @@ def test_killed_in_every_stage_the_same_command_ends_in_the_same_weights(trained
         _, about = load_checkpoint(path)
         killed.append(about["step"] < about["settings"]["steps"])
     subprocess.run(command, check=True, capture_output=True)
-    assert killed == [True] * 4, "each stage was caught unfinished"
-    for stage in ("judge", "clip", "autoencoder", "unet"):
+    assert killed == [True] * len(stages), "each stage was caught unfinished"
+    for stage in STAGES:
         ours, _ = load_checkpoint(tmp_path / f"{stage}.safetensors")
         theirs, _ = load_checkpoint(trained / f"{stage}.safetensors")
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs), stage
