@@ -17,6 +17,10 @@ test: .venv/ready            ## style, then every test
 faults: .venv/ready          ## damage, kills, full disks and hostile files: the quick tests of them and the slow ones
 	$(RUN) -m pytest -m "slow or not slow" tests/test_faults.py tests/test_train.py
 
+.PHONY: oldest
+oldest: .venv-oldest/ready   ## the quick tests with the lowest versions that pyproject.toml allows: PYTHON=python3.10
+	.venv-oldest/bin/python -m pytest
+
 notebooks: .venv/ready       ## run every notebook from top to bottom and keep the outputs
 	for notebook in notebooks/*.ipynb; do \
 	  $(RUN) -m jupyter nbconvert --to notebook --execute --inplace "$$notebook" || exit 1; \
@@ -32,4 +36,10 @@ clean:                       ## forget what was trained
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv-oldest/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+	  $$(grep -oE '"[a-z-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/')
 	touch $@

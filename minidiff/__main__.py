@@ -148,5 +148,6 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")                     # file names may hold what the terminal cannot show
     signal.signal(signal.SIGTERM, signal.default_int_handler)    # between two steps too, it ends like Ctrl-C
     sys.exit(main())

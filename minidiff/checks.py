@@ -177,4 +177,5 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")                     # a terminal that knows no √ is told "?"
     sys.exit(main())

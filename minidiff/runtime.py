@@ -30,7 +30,7 @@ def generator_for(*numbers, device="cpu"):
     tensor([True])
     """
     numbers = [check_whole("a seed", n, -math.inf) % 2**32 for n in numbers]
-    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
     return torch.Generator(device).manual_seed(seed)
 
 

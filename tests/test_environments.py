@@ -1,0 +1,201 @@
+"""The same on other machines: older Pythons, no bf16, one thread, no display, other alphabets, no network.
+
+What takes longer is marked slow: `make faults`.  `tests/README.md` says what was run by hand beside it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from minidiff import autoencoder, clip, metrics, text2image
+from minidiff.__main__ import main
+from minidiff.checkpoint import load_checkpoint
+from minidiff.text2image import STAGES
+from minidiff.train import train
+
+ROOT = Path(__file__).parent.parent
+CAPTIONS = ["a thick red seven leaning left", "a thin cyan two"]
+
+
+@pytest.fixture(scope="module")
+def recipe_of(trained):
+    """A function from the name of a stage to a new recipe of it, always with the same first weights and data."""
+    wardrobe, _ = text2image.wardrobes(trained)
+    parts = text2image.load(trained)
+    encoded = text2image.latents_of(wardrobe, parts.autoencoder, 1_000)
+
+    def recipe_of(stage):
+        if stage == "unet":
+            return text2image.unet_recipe(wardrobe, parts.clip, parts.autoencoder, encoded=encoded)
+        return {"judge": metrics, "clip": clip, "autoencoder": autoencoder}[stage].recipe(wardrobe)
+
+    return recipe_of
+
+
+def last_step(recipe, steps=1):
+    """A few steps of training -> the loss of the last one, and its gradient for all weights (N,)."""
+    training = train(recipe)
+    states = [next(training) for _ in range(steps)]
+    training.close()
+    return states[-1].loss, torch.cat([p.grad.flatten() for p in recipe.model.parameters()])
+
+
+@pytest.fixture
+def threads():
+    """A function that sets the number of threads, until the end of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+# ------------------------------------------------------------------ other processors
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_step_with_bf16_and_one_without_have_the_same_loss_and_direction(recipe_of, stage, monkeypatch):
+    steps = 2 if stage == "unet" else 1                          # in the first step the UNet answers zero
+    monkeypatch.setenv("MINIDIFF_BF16", "0")
+    loss, gradient = last_step(recipe_of(stage), steps)
+    monkeypatch.setenv("MINIDIFF_BF16", "1")
+    rounded, other = last_step(recipe_of(stage), steps)
+    assert rounded == pytest.approx(loss, rel=0.005) and rounded != loss
+    assert other.norm().item() == pytest.approx(gradient.norm().item(), rel=0.02)
+    assert torch.cosine_similarity(gradient, other, dim=0) > 0.995
+
+
+def test_the_same_weights_draw_the_same_with_and_without_bf16_and_with_one_thread(trained, monkeypatch, threads):
+    parts, drawn = text2image.load(trained), {}
+    for bf16, count in (("0", 1), ("1", 1), ("0", 2)):
+        monkeypatch.setenv("MINIDIFF_BF16", bf16)
+        threads(count)
+        drawn[bf16, count] = text2image.draw(CAPTIONS, [3, 5], parts, steps=3)
+    assert torch.equal(drawn["0", 1], drawn["1", 1])             # drawing is float32 on every CPU
+    torch.testing.assert_close(drawn["0", 1], drawn["0", 2], atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_thread_takes_the_same_step_as_two(recipe_of, stage, threads, monkeypatch):
+    monkeypatch.setenv("MINIDIFF_BF16", "0")
+    threads(1)
+    loss, gradient = last_step(recipe_of(stage))
+    threads(2)
+    again, other = last_step(recipe_of(stage))
+    assert again == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(other, gradient, atol=1e-3 * gradient.abs().max().item(), rtol=0)
+
+
+# ------------------------------------------------------------------ other terminals, other alphabets
+
+BARE = """
+import sys, torch
+from minidiff import checks, show, looks
+show.grid(torch.zeros(2, 3, 32, 32), ["ein Bild", "noch eins"]).savefig("Bild ü.png")
+drawn = [name for name in sys.modules if name.startswith(("tkinter", "PyQt", "PySide", "gi.", "wx"))]
+print(drawn, "matplotlib.pyplot" in sys.modules, torch.get_num_threads())
+sys.argv = ["checks", "--hints", "1.5"]
+import runpy
+runpy.run_module("minidiff.checks", run_name="__main__")
+"""
+
+
+def test_without_a_display_and_with_a_terminal_of_letters_only_figures_are_drawn_and_hints_told(tmp_path):
+    folder = tmp_path / "Größe 1 ü"
+    folder.mkdir()
+    bare = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")}
+    bare |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run([sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-c", BARE], cwd=folder, env=bare,
+                          capture_output=True, text=True)
+    said = done.stdout.splitlines()
+    assert (done.returncode, done.stderr, said[0]) == (0, "", "[] False 1")
+    assert said[1].startswith("1. ") and said[3].startswith("3. ") and "?" in done.stdout
+    assert (folder / "Bild ü.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_folder_may_have_spaces_and_letters_of_any_alphabet(trained, tmp_path, capsys):
+    folder = Path(shutil.copytree(trained, tmp_path / "Größe 1 ü" / "数字 %s {0}"))
+    assert main(["train", "--folder", str(folder)]) == 0
+    assert main(["draw", CAPTIONS[0], "--n", "1", "--steps", "1", "--folder", str(folder)]) == 0
+    assert main(["draw", CAPTIONS[0], "--n", "1", "--steps", "1", "--folder", str(trained),
+                 "-o", str(folder / "né.png")]) == 0
+    said = capsys.readouterr().out
+    assert f"The parts are in {folder}/" in said and f"Drawn: {folder / 'drawing.png'}" in said
+    assert (folder / "né.png").read_bytes() == (folder / "drawing.png").read_bytes()
+
+
+# ------------------------------------------------------------------ other versions
+
+
+def pins(line):
+    """numpy==2.2.6; python_version < "3.11" -> numpy, (2, 2, 6), and the Python versions 3.x that it is for."""
+    name, version, relation = re.fullmatch(r"([\w-]+)==([\d.]+)(?:; python_version (<|>=) \"3.11\")?", line).groups()
+    minor = {None: range(10, 14), "<": range(10, 11), ">=": range(11, 14)}[relation]
+    return name, tuple(map(int, version.split("."))), set(minor)
+
+
+def test_every_supported_python_has_one_version_of_each_package_and_not_below_its_bound():
+    text = (ROOT / "pyproject.toml").read_text()
+    assert 'requires-python = ">=3.10"' in text
+    assert set(re.findall(r"Python :: 3\.(\d+)", text)) == {"10", "11", "12", "13"}
+    bounds = {name: tuple(map(int, least.split("."))) for name, least in re.findall(r'"([\w-]+)>=([\d.]+)"', text)}
+    found = {}
+    for line in (ROOT / "requirements.txt").read_text().splitlines()[:-1]:
+        name, version, minors = pins(line)
+        assert not minors & found.setdefault(name, set()) and version >= bounds[name]
+        found[name] |= minors
+    assert set(found) == set(bounds) - {"setuptools"} and all(minors == {10, 11, 12, 13} for minors in found.values())
+
+
+def test_no_file_and_no_notebook_is_written_in_a_newer_python():
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--target-version=py310",
+                           "--select=F7", "minidiff", "tests", "notebooks"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "All checks passed!\n"), done.stdout
+
+
+# ------------------------------------------------------------------ no network
+
+REMOTE = re.compile(r"""!\[[^]]*\]\(\s*<?https?:|^\[[^]]+\]:\s*https?:\S+\.(?:png|jpe?g|gif|svg)"""
+                    r"""|(?:\bsrc|srcset|poster|data)\s*=\s*["'\\]*(?:https?:)?//|<link\b[^>]+href"""
+                    r"""|@import|url\(["'\\]*(?:https?:)?//""", re.MULTILINE | re.IGNORECASE)
+
+
+def test_no_page_of_the_book_shows_anything_from_the_network():
+    for remote in ("![x](https://a.b/c.png)", '<img src=\\"//a.b/c\\">', "<script async src='http://a.b'>",
+                   '<link rel="stylesheet" href="x">', "background: url(https://a.b/c)", "[x]: http://a.b/c.png"):
+        assert REMOTE.search(remote)
+    pages = sorted(ROOT.glob("notebooks/*.ipynb")) + sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md"))
+    assert len(pages) >= 14
+    for page in pages:
+        assert not (found := REMOTE.search(page.read_text(encoding="utf-8"))), (page.name, found)
+
+
+NO_SOCKETS = """
+import sys
+
+def audit(event, arguments):
+    if event.startswith("socket.") and event != "socket.gethostname":
+        raise RuntimeError(f"{event} {arguments}")
+
+sys.addaudithook(audit)
+from minidiff.__main__ import main
+for words in (["train", "--budget", "fast"], ["draw"], ["score"]):
+    assert main(words) == 0
+"""
+
+
+@pytest.mark.slow
+def test_without_any_socket_everything_is_trained_drawn_and_measured_to_the_same_weights(trained, tmp_path):
+    folder = tmp_path / "Größe 1 ü"
+    folder.mkdir()
+    done = subprocess.run([sys.executable, "-c", NO_SOCKETS], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {"gallery.png", "report.json"} <= {file.name for file in (folder / "runs").iterdir()}
+    for stage in STAGES:
+        ours, theirs = (load_checkpoint(f / f"{stage}.safetensors")[0] for f in (folder / "runs", trained))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
