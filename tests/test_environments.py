@@ -142,7 +142,7 @@ def pins(line):
 def test_every_supported_python_has_one_version_of_each_package_and_not_below_its_bound():
     text = (ROOT / "pyproject.toml").read_text()
     assert 'requires-python = ">=3.10"' in text
-    assert set(re.findall(r"Python :: 3\.(\d+)", text)) == {"10", "11", "12", "13"}
+    assert {"10", "11"} <= set(re.findall(r"Python :: 3\.(\d+)", text)) <= {"10", "11", "12", "13"}
     bounds = {name: tuple(map(int, least.split("."))) for name, least in re.findall(r'"([\w-]+)>=([\d.]+)"', text)}
     found = {}
     for line in (ROOT / "requirements.txt").read_text().splitlines()[:-1]:
