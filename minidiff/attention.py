@@ -16,7 +16,7 @@ def attention_weights(q, k, mask=None):
         raise ValueError(f"queries and keys must have one width, got {tuple(q.shape)} and {tuple(k.shape)}")
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if mask is not None:
-        check_mask(mask)
+        check_mask(mask, of_looks=True)
         scores = scores.masked_fill(~mask, -math.inf)
     return scores.softmax(-1)
 

@@ -52,18 +52,22 @@ def check(id, answer):
 
 def case(id, number=1):
     """The arguments of a case that a check has named ("in case 2 of 3"), to try a function on."""
-    exercise = all_exercises().get(str(id))
-    if exercise is None:
-        raise ValueError(nearest(str(id)))
-    cases = list(exercise.cases())
+    cases = list(exercise_of(str(id)).cases())
     if not 1 <= number <= len(cases):
         raise ValueError(f"exercise {id} has {len(cases) or 'no'} cases, counted from 1; case {number} was asked for")
     return cases[number - 1]
 
 
+def exercise_of(id):
+    """The exercise with this id; an error names those nearest to another."""
+    if id not in all_exercises():
+        raise ValueError(nearest(str(id)))
+    return all_exercises()[id]
+
+
 def exercise_markdown(id):
     """An exercise as a notebook shows it: title, stars, prompt, and the hints, each folded by itself."""
-    exercise = all_exercises()[id]
+    exercise = exercise_of(id)
     hints = "\n".join(f"<details><summary>Hint {i}</summary>\n\n{hint}\n</details>"
                       for i, hint in enumerate(exercise.hints, 1))
     return (f"**{id} {'★' * exercise.stars} ({exercise.minutes} minutes) {exercise.heading}** {exercise.prompt}\n\n"
@@ -72,7 +76,7 @@ def exercise_markdown(id):
 
 def exercise_code(id):
     """The code cell under it: the stub and the check."""
-    exercise = all_exercises()[id]
+    exercise = exercise_of(id)
     if exercise.kind == "number":
         return f'check("{id}", None){"# your number instead of None":>45}'
     return f'{exercise.stub}\n\ncheck("{id}", {exercise.given})'.replace("\n\n\n", "\n\n")

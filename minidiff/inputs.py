@@ -91,10 +91,12 @@ def check_given(who, **things):
             raise ValueError(f"{who} needs `{name}`, and got none")
 
 
-def check_mask(mask):
-    """A tensor of True and False."""
+def check_mask(mask, of_looks=False):
+    """A tensor of True and False; one that says who may look at whom lets everybody look at something."""
     if not torch.is_tensor(mask) or mask.dtype != torch.bool:
         raise ValueError(f"a mask is a tensor of True and False (bool), got {kind_of(mask)}; `mask > 0.5` makes one")
+    if of_looks and not bool(mask.any(-1).all()):                # their weights could not sum to one: NaN
+        raise ValueError("this mask hides everything from some query; True is where looking is allowed (or `~mask`?)")
 
 
 def check_float(name, x):

@@ -284,6 +284,8 @@ CASES = [
     ("attention.attention_weights", lambda: attention.attention_weights(X, torch.zeros(3, 5)), E, "one width"),
     ("attention.attention_weights mask", lambda: attention.attention_weights(X, X, torch.ones(3, 3)), E,
      "True and False"),
+    ("attention.attend blind", lambda: attention.attend(X, X, X, torch.tensor([[True] * 3] * 2 + [[False] * 3])), E,
+     "hides everything from some query"),
     ("attention.attend", lambda: attention.attend(X, X, X, torch.ones(3, 3).long()), E, "mask is .*bool"),
     ("attention.Attention heads 0", lambda: attention.Attention(12, 0), E, "heads .*at least 1, got 0"),
     ("attention.Attention uneven", lambda: attention.Attention(12, 5), E, "12 cannot be split into 5 heads"),

@@ -626,7 +626,7 @@ def test_twenty_kills_in_every_stage_end_in_the_same_weights(trained, tmp_path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_five_signals_keep_the_last_step_and_say_how_to_go_on(trained, tmp_path, number):
-    rng = random.Random(number)
+    rng, stopped = random.Random(number), 0
     for stage in rng.choices(STAGES, k=5):
         for name in STAGES[STAGES.index(stage):]:
             (tmp_path / f"{name}.safetensors").unlink(missing_ok=True)
@@ -638,11 +638,16 @@ def test_five_signals_keep_the_last_step_and_say_how_to_go_on(trained, tmp_path,
         time.sleep(rng.uniform(0, 2))
         process.send_signal(number)
         said = process.communicate()[1].splitlines()[-1]
+        if process.returncode == 0:                              # the signal came too late: all is done
+            same_weights(tmp_path, trained)
+            continue
+        stopped += 1
         assert process.returncode == 130 and said.startswith("minidiff: stopped"), said
         assert said.endswith("What was trained is kept; the same command goes on.")
         if "after step" in said:
             step, name = int(said.split()[4]), said.split("(")[1].split(")")[0]
             assert load_checkpoint(tmp_path / f"{name}.safetensors")[1]["step"] == step
+    assert stopped >= 3
     subprocess.run([*TRAIN, "--folder", str(tmp_path)], check=True, capture_output=True)
     same_weights(tmp_path, trained)
     assert names(tmp_path) == sorted(f"{name}.safetensors" for name in (*STAGES, "dressed"))
