@@ -15,7 +15,7 @@ test: .venv/ready            ## style, then every test
 
 .PHONY: faults
 faults: .venv/ready          ## damage, kills, full disks and hostile files: the quick tests of them and the slow ones
-	$(RUN) -m pytest -m "slow or not slow" tests/test_faults.py tests/test_train.py
+	$(RUN) -m pytest -m "slow or not slow" tests/test_faults.py tests/test_train.py tests/test_environments.py
 
 .PHONY: oldest
 oldest: .venv-oldest/ready   ## the quick tests with the lowest versions that pyproject.toml allows: PYTHON=python3.10

@@ -169,7 +169,7 @@ def landscapes(heights, titles, arrows=None, trails=None, limit=2.5, size=2.4):
             arrow = arrows[i] / length.clamp_min(0.1 * length.median())
             ax.quiver(*plane(limit, m).T, *arrow.T, color=MODEL, angles="xy", scale=1.25 * m, width=0.006)
         if trails is not None:
-            ax.plot(*trails[i].permute(2, 0, 1), color=MODEL, alpha=0.6, linewidth=0.7)
+            ax.plot(*trails[i].permute(2, 0, 1).numpy(), color=MODEL, alpha=0.6, linewidth=0.7)
             for end, color in ((0, NOISE), (-1, MODEL)):
                 ax.scatter(*trails[i][end].T, s=22, color=color, edgecolors="white", linewidths=0.7, zorder=3)
     return figure

@@ -1,7 +1,6 @@
 """The same on other machines: older Pythons, no bf16, one thread, no display, other alphabets, no network.
 
-What takes longer is marked slow: `make faults`.  `tests/README.md` says what was run by hand beside it.
-"""
+What takes longer is slow: `make faults`.  `tests/README.md` says what was run by hand."""
 
 import os
 import re
