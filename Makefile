@@ -21,6 +21,10 @@ faults: .venv/ready          ## damage, kills, full disks and hostile files: the
 oldest: .venv-oldest/ready   ## the quick tests with the lowest versions that pyproject.toml allows: PYTHON=python3.10
 	.venv-oldest/bin/python -m pytest
 
+.PHONY: bench
+bench: .venv/ready           ## train everything three times, from nothing: seconds, where they go, and what they reach
+	$(RUN) tests/bench/race.py -o tests/bench/race.json
+
 notebooks: .venv/ready       ## run every notebook from top to bottom and keep the outputs
 	for notebook in notebooks/*.ipynb; do \
 	  $(RUN) -m jupyter nbconvert --to notebook --execute --inplace "$$notebook" || exit 1; \
