@@ -14,7 +14,7 @@ from minidiff.keeping import FileError, one_line
 
 FOLDER = Path(__file__).resolve().parent.parent / "data"
 if not FOLDER.exists():                                          # installed elsewhere: they came along
-    FOLDER = Path(__file__).resolve().parent / "digits"
+    FOLDER = Path(__file__).resolve().parent.parent / "minidiff_digits"
 SHA256 = "305e8353153694ee64a4e70fc6b8369f9de6d159dbf69c5978ed48d5120b72d5"
 MNIST_MD5 = {"train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
              "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
