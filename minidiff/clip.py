@@ -44,6 +44,7 @@ class ImageTower(nn.Module):
             width = wide
         self.net = nn.Sequential(*layers, norm(width), nn.SiLU(), nn.AvgPool2d(2), nn.Flatten())
         self.out = nn.Linear(4 * width, embed_width)
+        self.to(memory_format=torch.channels_last)               # which a CPU reads faster
 
     def forward(self, pictures):
         return self.out(self.net(pictures))

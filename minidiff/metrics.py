@@ -64,6 +64,7 @@ class Judge(nn.Module):
         self.net = nn.Sequential(*layers, norm(width), nn.SiLU(), nn.Flatten(),
                                  nn.Linear(16 * width, config.feature_width))
         self.out = nn.Linear(config.feature_width, len(DIGITS))
+        self.to(memory_format=torch.channels_last)               # which a CPU reads faster
 
     def features(self, pictures):
         """Pictures (B, C, 32, 32) -> (B, 64)."""

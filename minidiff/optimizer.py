@@ -7,22 +7,42 @@ from minidiff.inputs import check_number, check_shape, check_share
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)                         # of the quintic, tuned for speed [Jordan 2024]
 
 
-def orthogonalize(matrices, iterations=5):
+def orthogonalize(matrices, iterations=4):
     """The nearest matrices whose singular values are all about one (0.7 to 1.2), by Newton-Schulz iterations:
-    X = X / |X|;  X <- a X + (b A + c A A) X  with A = X X^T.                      [Jordan et al. 2024, Muon]
+    X = X / |X|;  X <- P X  with  P = a I + b A + c A A,  A = X X^T.               [Jordan et al. 2024, Muon]
 
-    matrices (N, rows, columns), each treated alone.  It touches no singular vectors: a gradient in which a few
-    directions shout becomes one in which all speak.
+    matrices: a list of (rows, columns), each treated alone -> as many, of the same shapes.  It touches no singular
+    vectors: a gradient in which a few directions shout becomes one in which all speak.
+
+    All P are polynomials of the first A, so they may change places: their product grows on the small square side of X
+    (A <- P A P), for all matrices of one such side at once, and X itself is read twice instead of twice an iteration.
     """
-    check_shape("matrices", matrices, "N", "rows", "columns")
     a, b, c = COEFFICIENTS
-    wide = matrices.shape[1] <= matrices.shape[2]
-    x = matrices if wide else matrices.mT
-    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
-    for _ in range(iterations):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x if wide else x.mT).to(matrices.dtype)
+    results, by_side = [None] * len(matrices), {}
+    for place, matrix in enumerate(matrices):
+        check_shape("each of the matrices", matrix, "rows", "columns")
+        wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+        by_side.setdefault(len(wide), []).append((place, wide))
+    for group in by_side.values():
+        gram = torch.stack([x @ x.mT for _, x in group])         # (N, side, side)
+        square = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] + 1e-14          # |X|^2
+        gram, product = gram / square, None
+        for i in range(iterations):
+            factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            factor.diagonal(dim1=1, dim2=2).add_(a)
+            product = factor if product is None else factor @ product
+            if i + 1 < iterations:
+                gram = factor @ gram @ factor
+        for (place, x), left in zip(group, product / square.sqrt()):
+            result = left @ x
+            results[place] = result if matrices[place].shape == result.shape else result.mT
+    return results
+
+
+def lying(tensor, weight):
+    """A tensor shaped like a weight, its axes in the order in which the weight lies in memory; nothing is copied.
+    Columns change places by that, which singular values do not feel."""
+    return tensor if weight.is_contiguous() else tensor.movedim(1, -1)
 
 
 class Muon(torch.optim.Optimizer):
@@ -45,29 +65,24 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            by_shape, others = {}, []
+            matrices, others = [], []
             for p in params:
-                if p.ndim >= 2 and min(len(p), p[0].numel()) >= 8:                    # a weight matrix
-                    by_shape.setdefault((len(p), p[0].numel()), []).append(p)
-                else:
-                    others.append(p)
+                (matrices if p.ndim >= 2 and min(len(p), p[0].numel()) >= 8 else others).append(p)
             if others:
                 torch._foreach_sub_(others, self._adam(others, group), alpha=group["lr"])
-            for same in by_shape.values():                       # matrices of one shape in one product
-                for p, update in zip(same, self._muon(same, group)):
-                    p.sub_(update.view_as(p), alpha=group["lr"])
+            for p, update in zip(matrices, self._muon(matrices, group)):
+                place = lying(p, p)
+                place.sub_(update.view_as(place), alpha=0.2 * max(update.shape) ** 0.5 * group["lr"])
 
     def _muon(self, params, group):
-        updates = []
         for p in params:
-            state = self.state[p]
-            if not state:
-                state["momentum"] = torch.zeros_like(p)
-            state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-            ahead = torch.lerp(p.grad, state["momentum"], group["momentum"])          # Nesterov: look ahead
-            updates.append(ahead.flatten(1))
-        updates = orthogonalize(torch.stack(updates))
-        return 0.2 * max(updates.shape[1:]) ** 0.5 * updates
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        grads, momenta = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
+        if params:
+            torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+            grads = torch._foreach_lerp(grads, momenta, group["momentum"])            # Nesterov: look ahead
+        return orthogonalize([lying(grad, p).flatten(1) for grad, p in zip(grads, params)])
 
     def _adam(self, params, group):
         beta1, beta2 = group["betas"]

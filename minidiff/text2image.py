@@ -17,8 +17,14 @@ from minidiff.runtime import autocast, budget, generator_for, noise_for, pick_de
 from minidiff.samplers import guided, heun_step, sample
 
 STAGES = ("judge", "clip", "autoencoder", "unet")
-GUIDANCE, BELOW, STEPS = 3.5, 700, 17                            # the defaults of every command
+GUIDANCE, BELOW, STEPS = 3.0, 700, 15                            # the defaults of every command
 TERSE = 0.1                                                      # share of words left out while the UNet learns
+QUICK = {  # what each part needs for a good picture, no more; alone, in its chapter, each learns for longer
+    "judge": dict(steps=250, lr=6e-3),
+    "clip": dict(steps=260, batch=128, lr=8e-3),
+    "autoencoder": dict(steps=500),
+    "unet": dict(steps=800, batch=128, decay="linear", levels=(0.25, 1.25)),
+}
 
 
 @dataclass
@@ -104,15 +110,20 @@ def tersely(attributes, generator):
     return drop_words(attributes, TERSE, generator)
 
 
+def quick(stage):
+    """The settings of a stage of the machine, where they are not its recipe's own: in the small budget."""
+    return budget(full={}, small=QUICK[stage], fast={})
+
+
 @torch.no_grad()
 def unet_recipe(wardrobe, tower, model, seed=0, encoded=None, say=tersely, **settings):
     """Train the UNet on latents, looking at the frozen states of captions.
 
     tower: who reads the captions, with `text_states` (CLIP); model: the autoencoder; encoded: what `latents_of` gave,
-    encoded here if not given; say(attributes, generator): which words of them are said.
+    encoded here if not given; say(attributes, generator): which words of them are said; settings: of `unet.recipe`.
     """
     started = time.perf_counter()
-    many = budget(full=500_000, small=80_000, fast=1_000)
+    many = budget(full=500_000, small=60_000, fast=1_000)
     latents, attributes = encoded or latents_of(wardrobe, model, many, seed)
     check_as_many(latents=latents, attributes=attributes)
     states = tower.text_states([sentence(said) for said in every_caption()])              # (1408, L, D)
@@ -120,7 +131,8 @@ def unet_recipe(wardrobe, tower, model, seed=0, encoded=None, say=tersely, **set
     def conds(rows, generator):
         return states[caption_index(say(attributes[rows], generator))]
 
-    recipe = unet.recipe(latents, conds, tower.text_states([""]), seed, **settings)
+    config = budget(full=unet.LATENTS_LARGE, small=unet.LATENTS, fast=unet.LATENTS)
+    recipe = unet.recipe(latents, conds, tower.text_states([""]), seed, **{"config": config} | quick("unet") | settings)
     recipe.seconds_before = time.perf_counter() - started
     return recipe
 
@@ -129,7 +141,7 @@ def recipes(folder="runs", seed=0, device=None):
     """All stages in order, each built when its turn comes: yields recipes; train each before asking for the next."""
     device = device or pick_device()
     wardrobe, _ = wardrobes(folder, device)
-    yield metrics.recipe(wardrobe, seed)
-    yield (clip_recipe := clip.recipe(wardrobe, seed))
-    yield (autoencoder_recipe := autoencoder.recipe(wardrobe, seed))
+    yield metrics.recipe(wardrobe, seed, **quick("judge"))
+    yield (clip_recipe := clip.recipe(wardrobe, seed, **quick("clip")))
+    yield (autoencoder_recipe := autoencoder.recipe(wardrobe, seed, **quick("autoencoder")))
     yield unet_recipe(wardrobe, clip_recipe.model.eval(), autoencoder_recipe.model.eval(), seed)

@@ -101,7 +101,8 @@ def main():
     digits, results = load_digits(), {name: [] for name in WITHOUT}
     for seed in SEEDS:
         for name, take_away in WITHOUT.items():
-            config = replace(unet.DIGITS, attention=(False, name == "attention added"))
+            looks = name == "attention added"
+            config = replace(unet.DIGITS, attention=(False, looks), middle=looks)
             training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed, config,
                                           steps=STEPS, batch=budget(64, 64, 32), levels=(0.0, 1.5))
             training.ema = None

@@ -41,7 +41,7 @@ def draw(model, asked, w, step, steps=STEPS, spacing=crowded_levels):
 def trained_judge():
     """The judge that `make demo` trained; trained here where there is none."""
     judging = metrics.recipe(wardrobes(FOLDER)[0])
-    for _ in train(judging, f"{FOLDER}/judge.safetensors"):
+    for _ in train(judging, f"{FOLDER}/judge_long.safetensors"):
         pass
     return judging.model.to(DEVICE)
 

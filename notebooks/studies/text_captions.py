@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 from latent_seeds import save_rows
-from text_seeds import ready
+from text_seeds import LOUD, PLAIN, ready
 
 from minidiff import study, transformer
 from minidiff.captions import SIZES, UNSAID, all_combinations, drop_words, is_held_out, is_true_of, sentence, tokenize
 from minidiff.runtime import budget, generator_for
 from minidiff.text2image import draw, latents_of, unet_recipe
 from minidiff.train import train
+from minidiff.unet import UNetConfig
 
 SEEDS, STEPS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(300, 300, 3), budget(500, 500, 20)
 
@@ -47,7 +48,7 @@ def writer():
 def measured(captions, said, parts):
     """Share of pictures of which their caption is true, and how varied they are in what it leaves open: the entropy of
     the colors read, as a share of the most possible, where no color was said."""
-    drawn = torch.cat([draw(captions[i:i + 250], range(i, min(i + 250, len(captions))), parts)
+    drawn = torch.cat([draw(captions[i:i + 250], range(i, min(i + 250, len(captions))), parts, **LOUD)
                        for i in range(0, len(captions), 250)])
     read = parts.judge.read(drawn).cpu()
     found, open_color = {"true": is_true_of(said, read).diagonal().float().mean().item()}, said[:, 1] == UNSAID
@@ -70,7 +71,8 @@ def main():
              "short, made detailed": (transformer.upsample(gpt, terse, generator), few)}
     for seed in SEEDS:
         for name, say in WAYS.items():
-            training = unet_recipe(known, parts.clip, parts.autoencoder, seed, encoded, say, steps=STEPS)
+            training = unet_recipe(known, parts.clip, parts.autoencoder, seed, encoded, say, config=UNetConfig(),
+                                   steps=STEPS, **PLAIN)
             for _ in train(training):
                 pass
             parts.unet = training.model

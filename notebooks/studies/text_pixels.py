@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from digits_unet import DEVICE, steps_within
 from latent_seeds import save_rows
-from text_seeds import SHOWN, ready
+from text_seeds import LOUD, SHOWN, ready
 
 from minidiff import study, unet
 from minidiff.captions import caption_index, every_caption, sentence
 from minidiff.metrics import accuracy, frechet_with_floor, spread
 from minidiff.runtime import autocast, budget, generator_for, noise_for
 from minidiff.samplers import clipped, guided, heun_step, sample
-from minidiff.text2image import BELOW, GUIDANCE, STEPS, latents_of, tersely
+from minidiff.text2image import BELOW, latents_of, tersely
 from minidiff.train import train
 from minidiff.unet import UNetConfig
 
@@ -27,13 +27,13 @@ KINDS = {"latents": (SMALL, 256), "pixels": (PIXELS, 64)}
 
 @torch.no_grad()
 def drawn_by(model, states, null, parts, latents):
-    """Pictures for caption states (N, L, D), with the default guidance and steps."""
+    """Pictures for caption states (N, L, D), with the same guidance and steps."""
     shape, pictures = (4, 4, 4) if latents else (3, 32, 32), []
     for rows in torch.arange(len(states)).split(100):
-        denoise = guided(model, null, GUIDANCE, BELOW)
+        denoise = guided(model, null, LOUD["guidance"], BELOW)
         denoise = denoise if latents else clipped(denoise, model.schedule)
         with autocast(DEVICE):
-            for _, x in sample(denoise, noise_for(rows.tolist(), shape).to(DEVICE), model.schedule, STEPS,
+            for _, x in sample(denoise, noise_for(rows.tolist(), shape).to(DEVICE), model.schedule, LOUD["steps"],
                                heun_step, states[rows]):
                 pass
         pictures.append(parts.autoencoder.decode(x.float()) if latents else x.float())

@@ -3,32 +3,33 @@ too, diversity, the Frechet distance with its floor, and seconds.  The picture: 
 captions.
 """
 
+import itertools
 import time
 from pathlib import Path
 
-from digits_unet import DEVICE, FOLDER, trained_judge
+from digits_unet import DEVICE, FOLDER
 from latent_seeds import save_rows
 
-from minidiff import autoencoder, clip, report, study
+from minidiff import report, study
 from minidiff.captions import sentence
 from minidiff.runtime import budget
-from minidiff.text2image import STEPS, Parts, draw, latents_of, unet_recipe, wardrobes
+from minidiff.text2image import STEPS, Parts, draw, latents_of, recipes, unet_recipe, wardrobes
 from minidiff.train import train
 
 SEEDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(5_000, 1_000, 24)
+PLAIN = dict(batch=budget(512, 256, 64), decay="cosine", levels=())       # how the UNets of the comparisons learn, without
+LOUD = dict(guidance=3.5, steps=budget(17, 17, 3))               # the haste of `text2image.QUICK`, and how they draw
 SHOWN = [(7, 0, 2, 0), (2, 4, 0, 2), (5, 1, 1, 1), (0, 2, 2, 1), (8, 3, 0, 0), (3, 6, 1, 2), (9, 5, 2, 0), (4, 4, 1, 1)]
 
 
 def ready():
-    """Known and unseen digits, and the parts that the chapters before have trained; trained here where they are not."""
-    known, unseen = wardrobes(FOLDER, DEVICE)
+    """Known and unseen digits, and all parts of the machine but the UNet; trained here where they are not there yet."""
     models = {}
-    for name, module in (("clip", clip), ("autoencoder", autoencoder)):
-        training = module.recipe(known)
-        for _ in train(training, f"{FOLDER}/{name}.safetensors"):
+    for training in itertools.islice(recipes(FOLDER, device=DEVICE), 3):
+        for _ in train(training, f"{FOLDER}/{training.name}.safetensors"):
             pass
-        models[name] = training.model.eval()
-    return known, unseen, Parts(**models, unet=None, judge=trained_judge())
+        models[training.name] = training.model.eval()
+    return *wardrobes(FOLDER, DEVICE), Parts(**models, unet=None)
 
 
 def seconds_to_draw(count, parts):
@@ -50,7 +51,7 @@ def runs_of(make_steps, file, **settings):
     runs, rows = [], []
     for seed in SEEDS:
         start = time.perf_counter()
-        encoded = latents_of(known, parts.autoencoder, budget(500_000, 80_000, 1_000), seed)
+        encoded = latents_of(known, parts.autoencoder, budget(500_000, 60_000, 1_000), seed)
         encoding = time.perf_counter() - start
 
         def make(steps=None):

@@ -5,13 +5,13 @@ more has shorter ones.  The same seconds each, three seeds.
 
 import torch
 from digits_unet import DEVICE, steps_within
-from text_seeds import ready
+from text_seeds import LOUD, PLAIN, ready
 from torch.nn import functional as F
 
 from minidiff import report, study, transformer
 from minidiff.captions import PAD, UNSAID, VOCABULARY, caption_index, grammar, parse, tokenize
 from minidiff.runtime import budget
-from minidiff.text2image import STEPS, TERSE, Parts, latents_of, unet_recipe
+from minidiff.text2image import TERSE, Parts, latents_of, unet_recipe
 from minidiff.train import train
 from minidiff.unet import UNetConfig
 
@@ -74,12 +74,11 @@ def main():
             def training(steps=100):
                 wide = tower.text_states([""]).shape[-1]
                 return unet_recipe(known, tower, parts.autoencoder, seed, encoded, config=UNetConfig(cond_width=wide),
-                                   steps=steps)
+                                   steps=steps, **PLAIN)
             chosen = training(steps_within(SECONDS, training))
             for _ in train(chosen):
                 pass
-            found = report.score(Parts(tower, parts.autoencoder, chosen.model, parts.judge), known, unseen, N, seed,
-                                 steps=budget(STEPS, STEPS, 3))
+            found = report.score(Parts(tower, parts.autoencoder, chosen.model, parts.judge), known, unseen, N, seed, **LOUD)
             results[name].append({"seed": seed, "steps": chosen.steps, "diversity": found["diversity"],
                                   **{key: found[key] for key in ("accuracy", "held_out")}})
             print(name, results[name][-1], flush=True)
