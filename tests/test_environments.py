@@ -90,6 +90,22 @@ def test_one_thread_takes_the_same_step_as_two(recipe_of, stage, threads, monkey
     torch.testing.assert_close(other, gradient, atol=1e-3 * gradient.abs().max().item(), rtol=0)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_a_gpu_draws_and_learns_what_the_cpu_does(trained, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)               # all 23 bits, as on the CPU
+    cpu, gpu = (text2image.load(trained, device) for device in ("cpu", "cuda"))
+    drawn = [text2image.draw(CAPTIONS, [3, 5], parts, steps=3).cpu() for parts in (cpu, gpu)]
+    torch.testing.assert_close(*drawn, atol=1e-3, rtol=0)
+    x, t, grads = torch.randn(13, 4, 4, 4), torch.randint(1, 1001, (13,)), []
+    for parts in (cpu, gpu):
+        text = parts.clip.text_states([CAPTIONS[0]] * 13)
+        pictures = parts.autoencoder.decode(parts.unet.network(x.to(parts.device), t.to(parts.device), text))
+        (parts.judge(pictures).square().mean() + (parts.clip.embed_pictures(pictures) ** 3).sum()).backward()
+        weights = [p for part in vars(parts).values() for p in part.parameters()]
+        grads.append(torch.cat([p.grad.flatten().cpu() for p in weights if p.grad is not None]))
+    torch.testing.assert_close(*grads, atol=1e-3 * grads[0].abs().max().item(), rtol=0)
+
+
 # ------------------------------------------------------------------ other terminals, other alphabets
 
 BARE = """

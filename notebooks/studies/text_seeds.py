@@ -17,8 +17,8 @@ from minidiff.text2image import STEPS, Parts, draw, latents_of, recipes, unet_re
 from minidiff.train import train
 
 SEEDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(5_000, 1_000, 24)
-PLAIN = dict(batch=budget(512, 256, 64), decay="cosine", levels=())       # how the UNets of the comparisons learn, without
-LOUD = dict(guidance=3.5, steps=budget(17, 17, 3))               # the haste of `text2image.QUICK`, and how they draw
+PLAIN = dict(batch=budget(512, 256, 64), decay="cosine", levels=())       # how the UNets of some comparisons learn,
+LOUD = dict(guidance=3.5, steps=budget(17, 17, 3))               # without the haste of `text2image.QUICK`, and draw
 SHOWN = [(7, 0, 2, 0), (2, 4, 0, 2), (5, 1, 1, 1), (0, 2, 2, 1), (8, 3, 0, 0), (3, 6, 1, 2), (9, 5, 2, 0), (4, 4, 1, 1)]
 
 

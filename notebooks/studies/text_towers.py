@@ -78,7 +78,8 @@ def main():
             chosen = training(steps_within(SECONDS, training))
             for _ in train(chosen):
                 pass
-            found = report.score(Parts(tower, parts.autoencoder, chosen.model, parts.judge), known, unseen, N, seed, **LOUD)
+            machine = Parts(tower, parts.autoencoder, chosen.model, parts.judge)
+            found = report.score(machine, known, unseen, N, seed, **LOUD)
             results[name].append({"seed": seed, "steps": chosen.steps, "diversity": found["diversity"],
                                   **{key: found[key] for key in ("accuracy", "held_out")}})
             print(name, results[name][-1], flush=True)

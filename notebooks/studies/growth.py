@@ -1,0 +1,108 @@
+"""What does more cost, and what does it bring?  Number of digits, width of the UNet, channels of the latent, size of
+the picture (digits scaled up): one of them at a time, all else as `make demo` has it, the same number of steps.
+Seconds of training, and what is drawn right.  `growth_gpu.json` is the same on a GPU.
+
+The readers look at pictures of 32 x 32; larger ones are scaled down for them.
+"""
+
+import torch
+from digits_unet import DEVICE, by_parts
+from text_seeds import ready
+from torch.nn import functional as F
+
+from minidiff import autoencoder, study
+from minidiff.autoencoder import AutoencoderConfig, psnr
+from minidiff.captions import sentence
+from minidiff.dressing import Wardrobe
+from minidiff.metrics import accuracy, frechet_with_floor, spread
+from minidiff.runtime import autocast, budget, generator_for, noise_for
+from minidiff.samplers import guided, heun_step, sample
+from minidiff.text2image import BELOW, GUIDANCE, QUICK, STEPS, latents_of, unet_recipe
+from minidiff.train import train
+from minidiff.unet import UNetConfig
+
+N = budget(1_000, 1_000, 24)                                     # captions
+SIZES = [32, 64, 128] if DEVICE.type == "cuda" else [32, 64]     # at 128 two cores would take half an hour
+PLAN = {"digits": [450, 1_500, 4_500], "width": [32, 64, 128], "channels": [2, 4, 8], "size": SIZES}
+USUAL = {"digits": 4_500, "width": 64, "channels": 4, "size": 32}
+
+
+class Scaled:
+    """A wardrobe whose pictures come in another size."""
+
+    def __init__(self, wardrobe, size):
+        self.wardrobe, self.size, self.labels = wardrobe, size, wardrobe.labels
+
+    def sample(self, count, generator):
+        pictures, attributes = self.wardrobe.sample(count, generator)
+        return F.interpolate(pictures, size=(self.size, self.size), mode="bilinear"), attributes
+
+
+def fewer(wardrobe, count):
+    """The wardrobe with the first digits of each class only."""
+    rows = torch.cat([torch.arange(count // 10, device=DEVICE) + start for start in wardrobe.start.tolist()])
+    return Wardrobe(wardrobe.ink[rows].cpu(), wardrobe.labels[rows].cpu(), DEVICE)
+
+
+def trained(recipe):
+    """The trained model, and the seconds that it took."""
+    for state in train(recipe):
+        pass
+    return recipe.model.eval(), state.seconds
+
+
+@torch.no_grad()
+def drawn(asked, parts, model, net, size):
+    """Pictures as asked (N, 4), scaled to 32 x 32 for the readers."""
+    pictures, null = [], parts.clip.text_states([""])
+    for rows in torch.arange(len(asked), device=DEVICE).split(100):
+        text = parts.clip.text_states([sentence(row) for row in asked[rows].tolist()])
+        noise = noise_for(rows.tolist(), (net.config.channels, size // 8, size // 8)).to(DEVICE)
+        with autocast(DEVICE):
+            *_, (_, z) = sample(guided(net, null, GUIDANCE, BELOW), noise, net.schedule, budget(STEPS, STEPS, 3),
+                                heun_step, text)
+            pictures.append(F.avg_pool2d(model.decode(z.float()).clamp(-1, 1), size // 32))
+    return torch.cat(pictures)
+
+
+def row(known, parts, digits, width, channels, size):
+    """Train the autoencoder and the UNet of one machine, and measure them -> a dict."""
+    steps = {name: budget(QUICK[name]["steps"], QUICK[name]["steps"], 3) for name in ("autoencoder", "unet")}
+    batch = budget(QUICK["unet"]["batch"], QUICK["unet"]["batch"], 16)
+    wardrobe = Scaled(known, size)
+    model, building = trained(autoencoder.recipe(wardrobe, 0, AutoencoderConfig(latent_channels=channels),
+                                                 steps["autoencoder"], budget(64, 64, 8)))
+    few = Scaled(fewer(known, digits) if digits < 4_500 else known, size)
+    encoded = latents_of(few, model, budget(60_000, 60_000, 1_000))
+    config = UNetConfig(channels, (width,), attention=(False,), pooled=True)
+    net, seconds = trained(unet_recipe(few, parts.clip, model, 0, encoded, config=config, **QUICK["unet"] | {
+        "steps": steps["unet"], "batch": batch}))
+    generator = generator_for(3, device=DEVICE)
+    asked = known.allowed[torch.randint(len(known.allowed), (N,), generator=generator, device=DEVICE)]
+    real, crowd = known.dress(known.rows_for(asked[:, 0], generator), asked), known.sample(2 * N, generator)[0]
+    pictures = drawn(asked, parts, model, net, size)
+    some, _ = wardrobe.sample(budget(500, 500, 20), generator)
+    distance, floor = frechet_with_floor(by_parts(parts.judge.features, pictures).detach(),
+                                         by_parts(parts.judge.features, crowd).detach())
+    with torch.no_grad():
+        rebuilt = model.decode(model.encode(some)).clamp(-1, 1)
+    return {"autoencoder seconds": building, "unet seconds": seconds,
+            "weights": sum(p.numel() for p in net.parameters()), "psnr": psnr(rebuilt, some).mean().item(),
+            **accuracy(parts.judge.read(pictures), asked),
+            "diversity": spread(pictures, asked) / spread(real, asked), "distance": distance / floor}
+
+
+def main():
+    known, _, parts = ready()
+    done, results = {}, {what: [] for what in PLAN}
+    for what, values in PLAN.items():
+        for value in values if budget(True, True, False) else values[:1]:
+            settings = tuple((USUAL | {what: value}).items())
+            done[settings] = done.get(settings) or row(known, parts, **dict(settings))       # the usual one but once
+            results[what].append({what: value} | done[settings])
+            print(results[what][-1], flush=True)
+    study.keep(__file__, {"captions": N, "usual": USUAL}, results)
+
+
+if __name__ == "__main__":
+    main()
