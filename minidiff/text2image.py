@@ -17,7 +17,7 @@ from minidiff.runtime import autocast, budget, generator_for, noise_for, pick_de
 from minidiff.samplers import guided, heun_step, sample
 
 STAGES = ("judge", "clip", "autoencoder", "unet")
-GUIDANCE, BELOW, STEPS = 3.0, 700, 15                            # the defaults of every command
+GUIDANCE, BELOW, STEPS = 3.0, 700, 14                            # the defaults of every command
 TERSE = 0.1                                                      # share of words left out while the UNet learns
 QUICK = {  # what each part needs for a good picture, no more; alone, in its chapter, each learns for longer
     "judge": dict(steps=250, lr=6e-3),

@@ -435,7 +435,7 @@ CASES = [
      FloatingPointError, "the loss is nan.*Usual reasons"),
     ("optimizer.Muon lr", lambda: optimizer.Muon([torch.nn.Parameter(X)], lr=-1), E, "learning rate .*got -1"),
     ("optimizer.Muon momentum", lambda: optimizer.Muon([torch.nn.Parameter(X)], 0.1, momentum=2), E, "momentum"),
-    ("optimizer.orthogonalize", lambda: optimizer.orthogonalize(X), E, r"\(N, rows, columns\), got a tensor \(3, 2\)"),
+    ("optimizer.orthogonalize", lambda: optimizer.orthogonalize(X), E, r"\(rows, columns\), got a tensor \(2,\)"),
     ("checkpoint.save_checkpoint", lambda: checkpoint.save_checkpoint("x", {"step": 3}, {}), E, "'step' is an int"),
     ("checkpoint.save_checkpoint file", lambda: checkpoint.save_checkpoint(f"{__file__}/x", {"a": X}, {}),
      checkpoint.CheckpointError, "could not be written"),

@@ -96,6 +96,8 @@ def test_a_gpu_draws_and_learns_what_the_cpu_does(trained, monkeypatch):
     cpu, gpu = (text2image.load(trained, device) for device in ("cpu", "cuda"))
     drawn = [text2image.draw(CAPTIONS, [3, 5], parts, steps=3).cpu() for parts in (cpu, gpu)]
     torch.testing.assert_close(*drawn, atol=1e-3, rtol=0)
+    for part in (*vars(cpu).values(), *vars(gpu).values()):
+        part.requires_grad_(True)
     x, t, grads = torch.randn(13, 4, 4, 4), torch.randint(1, 1001, (13,)), []
     for parts in (cpu, gpu):
         text = parts.clip.text_states([CAPTIONS[0]] * 13)

@@ -1,6 +1,7 @@
 """Blocks, UNet, autoencoder, CLIP: shapes, wiring, exact formulas, and clear refusals."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -87,7 +88,19 @@ def test_a_unet_on_patches_answers_alone_as_in_a_batch_and_listens():
     with pytest.raises(ValueError, match="multiples of 4"):
         model(torch.zeros(1, 1, 30, 32), t[:1], cond[:1])
     with pytest.raises(ValueError, match="would not hear"):
-        UNet(UNetConfig(attention=(False,)))
+        UNet(UNetConfig(attention=(False,), middle=False))
+
+
+def test_the_machines_unet_hears_words_by_their_mean_and_by_looking():
+    x, t, cond = torch.randn(5, 4, 4, 4), torch.tensor([1, 5, 50, 500, 1000]), torch.randn(5, 7, 64)
+    far = cond + torch.randn(5, 1, 64) * torch.tensor([1.0, -1, 1, -1, 1, -1, 0])[:, None]        # of the same mean
+    model = wake(UNet(unet.LATENTS))
+    assert (model.network(x, t, far) - model.network(x, t, cond)).abs().amax((1, 2, 3)).min() > 1e-4     # by looking
+    assert not any(stage.look for stage in (*model.down, *model.up)) and model.middle.look is not None
+    deaf = replace(unet.LATENTS, middle=False)
+    model = wake(UNet(deaf))
+    torch.testing.assert_close(model.network(x, t, far), model.network(x, t, cond), atol=1e-5, rtol=1e-5)
+    assert (model.network(x, t, cond + 1) - model.network(x, t, cond)).abs().amax((1, 2, 3)).min() > 1e-4
 
 
 def test_a_transformer_denoiser_keeps_the_unets_contract_and_its_places_are_a_set():

@@ -10,11 +10,12 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from minidiff import report, text2image
+from minidiff import autoencoder, metrics, report, text2image
 from minidiff.__main__ import GALLERY, main
 from minidiff.captions import is_held_out
 from minidiff.checkpoint import load_checkpoint, save_checkpoint
 from minidiff.samplers import ddim_step, ddpm_step
+from minidiff.unet import LATENTS, LATENTS_LARGE
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,24 @@ def test_training_latents_are_standardized_and_never_held_out(parts, trained):
     latents, attributes = text2image.latents_of(wardrobe, parts.autoencoder, 2_000)
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=0.03, rtol=0)
     assert not is_held_out(attributes).any()
+
+
+def test_in_the_small_budget_the_machine_learns_in_a_hurry_and_a_chapter_alone_does_not(parts, trained, monkeypatch):
+    wardrobe, _ = text2image.wardrobes(trained)
+    monkeypatch.setattr(text2image, "wardrobes", lambda *where: (wardrobe, wardrobe))
+    stages = list(text2image.recipes(trained))                   # fast: as in their own files
+    assert [recipe.steps for recipe in stages] == [30, 30, 30, 30] and stages[3].config == LATENTS
+    monkeypatch.setenv("MINIDIFF_BUDGET", "small")
+    quick = [next(stage) for stage in [text2image.recipes(trained)] for _ in range(3)]
+    encoded = text2image.latents_of(wardrobe, parts.autoencoder, 100)
+    quick.append(text2image.unet_recipe(wardrobe, parts.clip, parts.autoencoder, encoded=encoded))
+    for recipe in quick:
+        told = {key: value for key, value in text2image.QUICK[recipe.name].items() if key != "levels"}
+        assert {key: getattr(recipe, key) for key in told} == told
+    assert metrics.recipe(wardrobe).steps == 1_000 and autoencoder.recipe(wardrobe).steps == 1_440
+    monkeypatch.setenv("MINIDIFF_BUDGET", "full")
+    large = text2image.unet_recipe(wardrobe, parts.clip, parts.autoencoder, encoded=encoded)
+    assert large.config == LATENTS_LARGE and large.steps == 2_500
 
 
 def test_dressed_digits_are_kept_and_a_damaged_cache_is_made_again(trained, tmp_path):

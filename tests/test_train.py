@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from minidiff.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
-from minidiff.optimizer import Muon, orthogonalize
+from minidiff.optimizer import COEFFICIENTS, Muon, orthogonalize
 from minidiff.text2image import STAGES
 from minidiff.train import EMA, Recipe, lr_at, train
 
@@ -73,6 +73,41 @@ def test_orthogonalized_matrices_keep_directions_and_lose_lengths(shape):
         rotated = u.T @ after @ v.T                              # diagonal, if no direction was turned
         assert 0.6 < rotated.diag().min() and rotated.diag().max() < 1.3
         assert (rotated - rotated.diag().diag()).abs().max() < 0.05
+
+
+def newton_schulz(x, iterations):
+    """The same in float64, written as in the paper: X <- a X + (b A + c A A) X."""
+    a, b, c = COEFFICIENTS
+    x = x.double() if len(x) <= x.shape[1] else x.double().mT
+    x = x / x.norm()
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x
+
+
+@pytest.mark.parametrize("iterations", [1, 4, 5])
+def test_orthogonalizing_on_the_small_side_is_the_papers_iteration_whatever_is_beside_it(iterations):
+    shapes, dice = [(7, 17), (17, 7), (7, 7), (3, 19), (13, 7)], torch.Generator().manual_seed(2)
+    matrices = [10.0**i * torch.randn(shape, generator=dice) for i, shape in enumerate(shapes)]
+    for before, after in zip(matrices, orthogonalize(matrices, iterations), strict=True):
+        expected = newton_schulz(before, iterations)
+        expected = expected if expected.shape == before.shape else expected.mT
+        torch.testing.assert_close(after.double(), expected, atol=1e-4, rtol=1e-4)
+    assert orthogonalize([], iterations) == []
+
+
+def test_how_a_weight_lies_in_memory_changes_no_step():
+    plain = nn.Parameter(torch.randn(11, 13, 3, 3))
+    beside = nn.Parameter(plain.detach().clone(memory_format=torch.channels_last))
+    assert beside.stride() != plain.stride()
+    mine, other = Muon([plain], lr=0.01, weight_decay=0.1), Muon([beside], lr=0.01, weight_decay=0.1)
+    for step in range(5):
+        for p, optimizer in ((plain, mine), (beside, other)):
+            p.grad = torch.sin(torch.arange(p.numel()) + step).view(p.shape) * p.detach()
+            optimizer.step()
+    torch.testing.assert_close(beside, plain, atol=1e-5, rtol=1e-4)
+    assert beside.stride() != plain.stride()
 
 
 def test_what_is_no_matrix_is_trained_by_adamw():

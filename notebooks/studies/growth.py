@@ -17,13 +17,14 @@ from minidiff.dressing import Wardrobe
 from minidiff.metrics import accuracy, frechet_with_floor, spread
 from minidiff.runtime import autocast, budget, generator_for, noise_for
 from minidiff.samplers import guided, heun_step, sample
-from minidiff.text2image import BELOW, GUIDANCE, QUICK, STEPS, latents_of, unet_recipe
+from minidiff.text2image import BELOW, QUICK, latents_of, unet_recipe
 from minidiff.train import train
 from minidiff.unet import UNetConfig
 
 N = budget(1_000, 1_000, 24)                                     # captions
 SIZES = [32, 64, 128] if DEVICE.type == "cuda" else [32, 64]     # at 128 two cores would take half an hour
 PLAN = {"digits": [450, 1_500, 4_500], "width": [32, 64, 128], "channels": [2, 4, 8], "size": SIZES}
+BUILT = {}                                                       # autoencoders
 USUAL = {"digits": 4_500, "width": 64, "channels": 4, "size": 32}
 
 
@@ -59,19 +60,21 @@ def drawn(asked, parts, model, net, size):
         text = parts.clip.text_states([sentence(row) for row in asked[rows].tolist()])
         noise = noise_for(rows.tolist(), (net.config.channels, size // 8, size // 8)).to(DEVICE)
         with autocast(DEVICE):
-            *_, (_, z) = sample(guided(net, null, GUIDANCE, BELOW), noise, net.schedule, budget(STEPS, STEPS, 3),
+            *_, (_, z) = sample(guided(net, null, 3.0, BELOW), noise, net.schedule, budget(15, 15, 3),
                                 heun_step, text)
             pictures.append(F.avg_pool2d(model.decode(z.float()).clamp(-1, 1), size // 32))
     return torch.cat(pictures)
 
 
 def row(known, parts, digits, width, channels, size):
-    """Train the autoencoder and the UNet of one machine, and measure them -> a dict."""
+    """Train the autoencoder and the UNet of one machine (the UNet on so many digits), and measure them -> a dict."""
     steps = {name: budget(QUICK[name]["steps"], QUICK[name]["steps"], 3) for name in ("autoencoder", "unet")}
     batch = budget(QUICK["unet"]["batch"], QUICK["unet"]["batch"], 16)
     wardrobe = Scaled(known, size)
-    model, building = trained(autoencoder.recipe(wardrobe, 0, AutoencoderConfig(latent_channels=channels),
-                                                 steps["autoencoder"], budget(64, 64, 8)))
+    if (channels, size) not in BUILT:                            # the same one for all rows that differ elsewhere
+        BUILT[channels, size] = trained(autoencoder.recipe(wardrobe, 0, AutoencoderConfig(latent_channels=channels),
+                                                           steps["autoencoder"], budget(64, 64, 8)))
+    model, building = BUILT[channels, size]
     few = Scaled(fewer(known, digits) if digits < 4_500 else known, size)
     encoded = latents_of(few, model, budget(60_000, 60_000, 1_000))
     config = UNetConfig(channels, (width,), attention=(False,), pooled=True)

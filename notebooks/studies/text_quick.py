@@ -9,7 +9,7 @@ from text_seeds import ready
 
 from minidiff import report, study
 from minidiff.runtime import budget
-from minidiff.text2image import QUICK, STEPS, latents_of, unet_recipe
+from minidiff.text2image import QUICK, latents_of, unet_recipe
 from minidiff.train import train
 from minidiff.unet import LATENTS
 
@@ -34,7 +34,7 @@ def main():
             for state in train(chosen):
                 pass
             parts.unet = chosen.model
-            found = report.score(parts, known, unseen, N, seed, steps=budget(STEPS, STEPS, 3))
+            found = report.score(parts, known, unseen, N, seed, 3.0, budget(15, 15, 3))
             results[name].append({
                 "seed": seed, "steps": chosen.steps, "seconds": state.seconds, "diversity": found["diversity"],
                 "distance": found["frechet"] / found["frechet_floor"],

@@ -42,22 +42,25 @@ def seconds_to_draw(count, parts):
     return min(times)
 
 
-def runs_of(make_steps, file, **settings):
-    """Train a denoiser with each seed, score the machine with each, keep the numbers and a picture of what each draws.
+def runs_of(plans, file, **settings):
+    """Train a denoiser with each plan and seed, score the machine with each, keep the numbers and a picture of what each
+    draws.
 
-    make_steps(make): how many steps, for a function that makes the training; seconds of encoding are counted in.
+    plans: functions plan(make) -> how many steps (None: the machine's), for a function `make` that makes the training.
+    The seconds of encoding the latents are counted in.
     """
     known, unseen, parts = ready()
     runs, rows = [], []
-    for seed in SEEDS:
+    for plan, seed in itertools.product(plans, SEEDS):
         start = time.perf_counter()
         encoded = latents_of(known, parts.autoencoder, budget(500_000, 60_000, 1_000), seed)
         encoding = time.perf_counter() - start
 
         def make(steps=None):
-            return unet_recipe(known, parts.clip, parts.autoencoder, seed, encoded, steps=steps, **settings)
+            planned = {"steps": steps} if steps else {}
+            return unet_recipe(known, parts.clip, parts.autoencoder, seed, encoded, **planned, **settings)
 
-        training = make(make_steps(make))
+        training = make(plan(make))
         start = time.perf_counter()
         for _ in train(training):
             pass
@@ -72,8 +75,8 @@ def runs_of(make_steps, file, **settings):
         rows.append(draw([sentence(row) for row in SHOWN], range(len(SHOWN)), parts))
         print(runs[-1], flush=True)
     study.keep(file, {"captions": N, "batch": training.batch, "held out": found["n"]["held_out"]}, runs)
-    save_rows(rows, [f"seed {seed}" for seed in SEEDS], Path(file).with_suffix(".png"))
+    save_rows(rows[-len(SEEDS):], [f"seed {seed}" for seed in SEEDS], Path(file).with_suffix(".png"))
 
 
 if __name__ == "__main__":
-    runs_of(lambda make: None, __file__)
+    runs_of([lambda make: None], __file__)

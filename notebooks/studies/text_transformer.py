@@ -1,5 +1,5 @@
-"""A transformer instead of the UNet, on the same latents and captions, for the same seconds as `text_seeds.py` took,
-three seeds: what is drawn right, held-out combinations too, diversity, and seconds.
+"""A transformer instead of the UNet, on the same latents and captions, for the same seconds as `text_seeds.py` took, and
+for three times as many, three seeds each: what is drawn right, held-out combinations too, diversity, and seconds.
 """
 
 from pathlib import Path
@@ -14,4 +14,5 @@ from minidiff.runtime import budget
 if __name__ == "__main__":
     kept = study.load("text_seeds", Path(__file__).parent)["results"]
     seconds = budget(1, 1, 0.01) * min(run["seconds"] for run in kept)
-    runs_of(lambda make: steps_within(seconds, make), __file__, net=DiT, config=DiTConfig(), lr=4e-3)
+    plans = [lambda make: steps_within(seconds, make), lambda make: steps_within(3 * seconds, make)]
+    runs_of(plans, __file__, net=DiT, config=DiTConfig(), lr=4e-3)
