@@ -24,7 +24,7 @@ def parser():
     """All commands and their options, each with a help line."""
     top = argparse.ArgumentParser(
         prog="python -m minidiff", description="A miniature Stable Diffusion: train it, draw with it, measure it.",
-        epilog="Start with `train`: six to seven minutes on two CPU cores. It can be stopped with Ctrl-C at any "
+        epilog="Start with `train`: one to two minutes on two CPU cores. It can be stopped with Ctrl-C at any "
                "moment; the same command goes on where it stopped.")
     commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,score}")
 

@@ -17,13 +17,13 @@ from minidiff.runtime import autocast, budget, generator_for, noise_for, pick_de
 from minidiff.samplers import guided, heun_step, sample
 
 STAGES = ("judge", "clip", "autoencoder", "unet")
-GUIDANCE, BELOW, STEPS = 3.0, 700, 14                            # the defaults of every command
+GUIDANCE, BELOW, STEPS = 3.25, 700, 14                           # the defaults of every command
 TERSE = 0.1                                                      # share of words left out while the UNet learns
 QUICK = {  # what each part needs for a good picture, no more; alone, in its chapter, each learns for longer
-    "judge": dict(steps=250, lr=6e-3),
+    "judge": dict(steps=500, lr=6e-3),
     "clip": dict(steps=260, batch=128, lr=8e-3),
     "autoencoder": dict(steps=500),
-    "unet": dict(steps=800, batch=128, decay="linear", levels=(0.25, 1.25)),
+    "unet": dict(steps=1_000, batch=128, decay="linear", levels=(0.25, 1.25)),
 }
 
 

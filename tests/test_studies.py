@@ -162,7 +162,7 @@ def test_the_kept_machines_draw_what_they_are_told_and_what_they_never_saw():
         assert right["joint"] >= 0.96 and run["held_out"]["joint"] >= 0.93 and run["shuffled"]["joint"] < 0.01
         assert run["diversity"] >= 0.85 and run["frechet"] < 4 * run["frechet_floor"]
         assert run["seconds for 1"] < 0.3 and run["seconds for 64"] < 2
-    assert sum(run["accuracy"]["digit"] for run in runs) / 3 >= 0.99 and min(run["seconds"] for run in runs) <= 150
+    assert sum(run["accuracy"]["digit"] for run in runs) / 3 >= 0.99 and max(run["seconds"] for run in runs) <= 60
 
 
 def test_told_says_what_made_a_study_and_gives_its_results(capsys):
@@ -180,10 +180,37 @@ def test_the_kept_readers_of_captions_fail_where_the_chapter_says():
     assert all(run["held_out"]["joint"] < 0.01 < 0.6 < run["accuracy"]["joint"] for run in runs["a vector a caption"])
 
 
-def test_the_kept_transformer_is_as_right_as_the_unet_and_less_varied():
+def test_the_kept_transformer_needs_three_times_the_seconds_to_be_as_right_and_is_less_varied():
     unets, transformers = (study.load(name, FOLDER)["results"] for name in ("text_seeds", "text_transformer"))
-    assert min(run["accuracy"]["joint"] for run in transformers) > 0.995
-    assert max(run["diversity"] for run in transformers) < min(run["diversity"] for run in unets)
+    quick, slow = transformers[:3], transformers[3:]
+    right = [run["accuracy"]["joint"] for run in unets]
+    assert max(run["accuracy"]["joint"] for run in quick) < min(right) - 0.02
+    assert min(run["accuracy"]["joint"] for run in slow) > min(right)
+    assert max(run["diversity"] for run in quick) < min(run["diversity"] for run in slow)
+    assert max(run["diversity"] for run in slow) < min(run["diversity"] for run in unets)
+
+
+def test_the_kept_tricks_are_worth_what_the_chapter_says():
+    results = study.load("text_quick", FOLDER)["results"]
+    joint = {name: sum(run["accuracy"]["joint"] for run in runs) / 3 for name, runs in results.items()}
+    best = joint.pop("as it is")
+    assert all(best - joint.pop(name) > 0.01 for name in ("looks in every stage", "words through looks alone"))
+    assert all(abs(best - share) < 0.005 for share in joint.values()) and len(joint) == 3
+
+
+def test_what_grows_grows_as_the_chapter_says():
+    cores, gpu = (study.load(name, FOLDER) for name in ("growth", "growth_gpu"))
+    assert cores["machine"]["device"] == "cpu" and gpu["machine"]["device"] == "cuda"
+    for kept in (cores["results"], gpu["results"]):
+        for what in ("digits", "width", "channels"):             # more of each: more varied, nearer to the real crowd
+            rows = kept[what]
+            assert all(a["diversity"] < b["diversity"] for a, b in zip(rows, rows[1:]))
+            assert all(a["distance"] > b["distance"] for a, b in zip(rows, rows[1:]))
+        assert kept["channels"][0]["digit"] > kept["channels"][2]["digit"] + 0.02
+        assert kept["size"][0]["digit"] > kept["size"][1]["digit"] + 0.03
+    clock = [[row["autoencoder seconds"] + row["unet seconds"] for row in kept["results"]["size"]]
+             for kept in (cores, gpu)]
+    assert clock[0][1] > 1.8 * clock[0][0] and max(clock[1]) < 1.2 * min(clock[1]) < clock[0][0]
 
 
 def test_the_kept_captions_are_understood_as_the_chapter_says():

@@ -42,12 +42,12 @@ def seconds_to_draw(count, parts):
     return min(times)
 
 
-def runs_of(plans, file, **settings):
+def runs_of(plans, file, drawing=None, **settings):
     """Train a denoiser with each plan and seed, score the machine with each, keep the numbers and a picture of what each
     draws.
 
     plans: functions plan(make) -> how many steps (None: the machine's), for a function `make` that makes the training.
-    The seconds of encoding the latents are counted in.
+    The seconds of encoding the latents are counted in.  drawing: guidance and steps, if not the machine's.
     """
     known, unseen, parts = ready()
     runs, rows = [], []
@@ -65,7 +65,7 @@ def runs_of(plans, file, **settings):
         for _ in train(training):
             pass
         seconds, parts.unet = encoding + time.perf_counter() - start, training.model
-        found = report.score(parts, known, unseen, N, seed, steps=budget(STEPS, STEPS, 3))
+        found = report.score(parts, known, unseen, N, seed, **drawing or {"steps": budget(STEPS, STEPS, 3)})
         runs.append({
             "seed": seed, "seconds": seconds, "steps": training.steps,
             "parameters": sum(p.numel() for p in parts.unet.parameters()),

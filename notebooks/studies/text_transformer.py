@@ -15,4 +15,4 @@ if __name__ == "__main__":
     kept = study.load("text_seeds", Path(__file__).parent)["results"]
     seconds = budget(1, 1, 0.01) * min(run["seconds"] for run in kept)
     plans = [lambda make: steps_within(seconds, make), lambda make: steps_within(3 * seconds, make)]
-    runs_of(plans, __file__, net=DiT, config=DiTConfig(), lr=4e-3)
+    runs_of(plans, __file__, dict(guidance=3.0, steps=budget(15, 15, 3)), net=DiT, config=DiTConfig(), lr=4e-3)
