@@ -86,8 +86,7 @@ class Judge(nn.Module):
 def jitter(pictures, generator):
     """Turn, scale, shear and move each picture a little at random, for training the judge."""
     check_shape("pictures", pictures, "B", "C", "H", "W")
-    n, device = len(pictures), pictures.device
-    angle, shear, grow, ratio, dx, dy = torch.randn(6, n, generator=generator, device=device)
+    angle, shear, grow, ratio, dx, dy = torch.randn(6, len(pictures), generator=generator, device=pictures.device)
     angle, grow, ratio = angle * 0.15, (grow * 0.08).exp(), (ratio * 0.08).exp()
     cos, sin = angle.cos() / grow, angle.sin() / grow
     matrix = torch.stack([torch.stack([cos * ratio, -sin + shear * 0.1, dx * 0.08], 1),

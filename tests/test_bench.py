@@ -1,9 +1,15 @@
 """The benchmark counts and judges as it says; its seconds are nobody's business here."""
 
+import statistics
+from pathlib import Path
+
 import torch
 from bench.race import flops_a_step, reached_by, table
+from bench.where import kind_of
 from torch import nn
 
+from minidiff import study
+from minidiff.text2image import QUICK
 from minidiff.train import Recipe
 from minidiff.unet import UNetConfig
 
@@ -34,3 +40,17 @@ def test_the_table_stars_what_missed_its_goal_and_takes_the_median():
     lines = table([run(0, 100.0), run(1, 300.0, joint=0.95), run(2, 110.0, frechet=8.1)]).splitlines()
     assert [line.count("*") for line in lines] == [0, 0, 1, 1, 0, 0]
     assert lines[-1] == "median 110.0 seconds; 1 of 3 seeds reach every goal"
+
+
+def test_the_kept_race_reaches_every_goal_in_two_minutes_with_the_settings_of_the_package():
+    runs, before = (study.load(name, Path(__file__).parent / "bench")["runs"] for name in ("race", "race_before"))
+    assert len(runs) == 3 and all(all(run["passed"].values()) for run in runs)
+    assert statistics.median(run["seconds"] for run in runs) <= 120 < before[0]["seconds"]
+    for name, settings in QUICK.items():
+        assert all(run["stages"][name]["steps"] == settings["steps"] for run in runs)
+
+
+def test_operations_are_told_apart_by_their_names():
+    names = ("aten::convolution_backward", "aten::baddbmm", "aten::native_group_norm", "aten::copy_", "aten::add")
+    kinds = ["convolutions", "matrix products", "norms, activations", "copies, changes of format", "all else"]
+    assert [kind_of(name) for name in names] == kinds
