@@ -2,18 +2,19 @@
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from minidiff.captions import CaptionError, is_held_out, sentence
-from minidiff.keeping import FileError, whole
-from minidiff.runtime import BUDGETS
-from minidiff.study import sealed, write_json
-from minidiff.text2image import GUIDANCE, STEPS
+from minidiff.data import CaptionError, is_held_out, load_captioned_digits, sentence
+from minidiff.pipelines import report, text2image
+from minidiff.pipelines.text2image import GUIDANCE, STEPS
+from minidiff.tools import FileError, atomic_write, show, write_json
+from minidiff.tools.checks import check, check_whole
+from minidiff.tools.runtime import BUDGETS
+from minidiff.training import train
 
 GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
            (9, 0, 1, 0), (6, 1, 2, 0), (1, 3, 2, 2), (7, 4, 1, 1), (2, 5, 0, 0), (0, 2, 2, 2), (8, 6, 0, 0),
@@ -24,8 +25,8 @@ def parser():
     """All commands and their options, each with a help line."""
     top = argparse.ArgumentParser(
         prog="python -m minidiff", description="A miniature Stable Diffusion: train it, draw with it, measure it.",
-        epilog="Start with `train`: one to two minutes on two CPU cores. It can be stopped with Ctrl-C at any "
-               "moment; the same command goes on where it stopped.")
+        epilog="Start with `train`: one to four minutes on two CPU cores. It can be stopped with Ctrl-C at any "
+               "moment; the same command goes on from what was kept.")
     commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,score}")
 
     def command(name, about):
@@ -34,7 +35,7 @@ def parser():
         sub.add_argument("--seed", type=int, default=0, help="the randomness of this command (default: %(default)s)")
         return sub
 
-    train = command("train", "train the judge, CLIP, the autoencoder and the UNet, one after the other")
+    train = command("train", "train the classifier, CLIP, the autoencoder and the UNet, one after the other")
     train.add_argument("--budget", choices=BUDGETS, help="fast: seconds, only to try the machinery; small: minutes on "
                        "two CPU cores; full: a GPU (default: MINIDIFF_BUDGET, else by what the machine has)")
     train.add_argument("--save-every", type=float, default=15.0, metavar="SECONDS",
@@ -43,7 +44,7 @@ def parser():
     draw = command("draw", "draw captions; without one, the gallery")
     draw.add_argument("captions", nargs="*", metavar="CAPTION",
                       help='such as "a thick red seven leaning left"; every word may be left out')
-    draw.add_argument("--n", type=int, default=8, help="pictures a caption (default: %(default)s)")
+    draw.add_argument("--n", type=int, default=8, help="pictures per caption (default: %(default)s)")
     draw.add_argument("-o", "--output", metavar="FILE", help="the picture file (default: FOLDER/drawing.png)")
     score = command("score", "draw many captions, read them back, write FOLDER/report.json and print a table")
     score.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: FOLDER/report.json)")
@@ -57,10 +58,7 @@ def parser():
 
 def run_train(options):
     """Train every stage, each with a bar; finished stages are skipped."""
-    from minidiff import text2image
-    from minidiff.train import train
-
-    for recipe in text2image.recipes(options.folder, options.seed):
+    for recipe in text2image.recipes(options.seed):
         path = Path(options.folder) / f"{recipe.name}.safetensors"
         size = sum(p.numel() for p in recipe.model.parameters())
         with tqdm(total=recipe.steps, desc=f"{recipe.name:12}{size / 1e6:5.2f}M", unit="step", mininterval=0.5) as bar:
@@ -73,17 +71,13 @@ def run_train(options):
 
 def run_draw(options):
     """Draw what is asked for, or the gallery."""
-    from minidiff import show, text2image
-
-    if options.n < 1:
-        raise ValueError(f"--n must be at least 1, got {options.n}")
-    if options.n * len(options.captions) > 2_000:
-        raise ValueError(f"--n {options.n} pictures a caption are too many for one figure: at most 2,000 altogether")
-    if len(options.captions) > 1 and not any(" " in caption for caption in options.captions):
-        raise ValueError(f'several captions of one word each: did you mean "{" ".join(options.captions)}", in quotes?')
+    check_whole("--n", options.n)
+    check(options.n * len(options.captions) <= 2_000,
+          f"--n {options.n} pictures per caption are too many for one figure: at most 2,000 altogether")
+    check(len(options.captions) < 2 or any(" " in caption for caption in options.captions),
+          f'several captions of one word each: did you mean "{" ".join(options.captions)}", in quotes?')
     path = Path(options.output or Path(options.folder) / ("drawing.png" if options.captions else "gallery.png"))
-    if path.suffix not in (".png", ".jpg", ".pdf", ".svg"):
-        raise ValueError(f"-o {path}: expected the name of a .png, .jpg, .pdf or .svg file")
+    check(path.suffix in (".png", ".jpg", ".pdf", ".svg"), f"-o {path}: expected a .png, .jpg, .pdf or .svg file")
     parts = text2image.load(options.folder)
     if not options.captions:
         figure = gallery(parts, options)
@@ -92,15 +86,13 @@ def run_draw(options):
         seeds = [options.seed + i for i in range(options.n)] * len(options.captions)
         pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
         figure = show.grid(pictures, captions, columns=min(options.n, 8))
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         figure.savefig(draft, format=path.suffix[1:], dpi=150)
     print(f"Drawn: {path}")
 
 
 def gallery(parts, options):
     """The gallery: sixteen captions and one film from noise to picture."""
-    from minidiff import show, text2image
-
     captions = [sentence(row) for row in GALLERY]
     seeds = [options.seed + i for i in range(len(captions))]
     pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
@@ -116,17 +108,15 @@ def gallery(parts, options):
 
 def run_score(options):
     """Measure, write the report, print it."""
-    from minidiff import report, text2image
-
-    if options.n is not None and options.n < 20:
-        raise ValueError(f"--n must be at least 20, got {options.n}: fewer captions measure nothing")
+    check(options.n is None or options.n >= 20,
+          f"--n must be at least 20, got {options.n}: fewer captions measure nothing")
     parts = text2image.load(options.folder)
     os.environ["MINIDIFF_BUDGET"] = report.trained_budget(options.folder)              # the same digits as in training
-    train, val = text2image.wardrobes(options.folder, parts.device)
-    result = report.score(parts, train, val, options.n, options.seed, options.guidance, options.steps)
+    train_digits, val_digits = load_captioned_digits(parts.device)
+    result = report.score(parts, train_digits, val_digits, options.n, options.seed, options.guidance, options.steps)
     result |= report.about_training(options.folder)
     path = Path(options.output or Path(options.folder) / "report.json")
-    write_json(sealed(result), path)
+    write_json(result, path)
     print(report.table(result) + f"\nwritten to {path}")
 
 
@@ -140,14 +130,14 @@ def main(arguments=None):
     except (CaptionError, FileError, OSError, FloatingPointError, ValueError) as error:
         print(f"minidiff: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt as stop:
-        kept = " What was trained is kept; the same command goes on." if options.command == "train" else ""
-        print(f"\nminidiff: {str(stop) or 'stopped'}.{kept}", file=sys.stderr)
+    except KeyboardInterrupt:
+        kept = f" All but the last {options.save_every:g} seconds is kept; the same command goes on from there." if (
+            options.command == "train") else ""
+        print(f"\nminidiff: stopped.{kept}", file=sys.stderr)
         return 130
     return 0
 
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="replace")                     # file names may hold what the terminal cannot show
-    signal.signal(signal.SIGTERM, signal.default_int_handler)    # between two steps too, it ends like Ctrl-C
     sys.exit(main())

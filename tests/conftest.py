@@ -23,14 +23,13 @@ def digits():
 @pytest.fixture(scope="session")
 def val_shapes(digits):
     """The 500 validation digits in all nine shapes, as bytes (500, 3, 3, 32, 32)."""
-    from minidiff.dressing import shapes
-    return shapes(digits.val)
+    return render_styles(digits.val)
 
 
 @pytest.fixture(scope="session")
-def wardrobe(digits, val_shapes):
-    from minidiff.dressing import Wardrobe
-    return Wardrobe(val_shapes, digits.val_labels)
+def captioned(digits, val_shapes):
+    from minidiff.dressing import CaptionedDigits
+    return CaptionedDigits(val_shapes, digits.val_labels)
 
 
 @pytest.fixture(scope="session")

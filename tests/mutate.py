@@ -17,43 +17,62 @@ import textwrap
 
 import torch
 
-from minidiff import (
-    attention,
-    autoencoder,
-    blocks,
-    captions,
-    clip,
-    clouds,
-    dressing,
-    metrics,
-    objectives,
-    samplers,
-    schedule,
-    train,
-    transformer,
-    unet,
+from minidiff.data import is_true_of, lean_of, moments, stroke_width
+from minidiff.diffusion import (
+    WEIGHTS,
+    Schedule,
+    add_noise,
+    clipped,
+    component_logits,
+    ddim_step,
+    ddpm_step,
+    denoising_loss,
+    guided,
+    heun_step,
+    inpainting,
+    log_density,
+    sample,
+    spaced_levels,
 )
-from minidiff.judging import all_exercises, judge
+from minidiff.evaluation import accuracy, diversity, frechet_distance, ink_of, psnr, recall_at
+from minidiff.exercises import all_exercises, judge
+from minidiff.models import (
+    Attention,
+    Autoencoder,
+    Block,
+    Clip,
+    UNet,
+    attend,
+    attention_weights,
+    contrastive_loss,
+    kl_to_normal,
+    next_token_probs,
+    next_word_loss,
+    sigmoid_loss,
+    time_embedding,
+)
+from minidiff.pipelines import language
+from minidiff.training import EMA
 
 TARGETS = {                                                      # which functions make the right answer
-    "1.2": [schedule.add_noise], "1.5": [clouds.log_density, clouds._looked_at], "1.6": [train.EMA.update],
-    "1.7": [samplers.ddpm_step], "1.8": [schedule.Schedule.linear.__func__],
-    "2.2": [attention.attention_weights, attention.attend],
-    "2.4": [attention.Attention.forward, attention.Attention.split, attention.attention_weights],
-    "2.5": [attention.Attention.forward, attention.Attention.split, attention.attention_weights],
-    "2.6": [transformer.Block.forward], "2.7": [transformer.next_word_loss], "2.8": [transformer.next_word_shares],
-    "3.2": [clip.Clip.logits], "3.3": [clip.contrastive_loss], "3.4": [clip.sigmoid_loss],
-    "3.5": [clip.contrastive_loss], "3.6": [captions.is_true_of], "3.7": [clip.recall_at],
-    "4.2": [blocks.time_embedding], "4.3": [unet.UNet.network],
-    "4.5": [objectives.denoising_loss, objectives.WEIGHTS["min-snr"]],
-    "4.6": [samplers.clipped], "4.7": [samplers.inpainting, schedule.add_noise],
-    "4.8": [samplers.sample, samplers.ddim_step, samplers.spaced_levels], "4.10": [metrics.frechet_distance],
-    "5.2": [autoencoder.psnr], "5.3": [dressing.stroke_width], "5.4": [dressing.lean_of, dressing.moments],
-    "5.6": [autoencoder.Autoencoder.loss, autoencoder.kl_to_normal],
-    "6.2": [samplers.guided], "6.3": [samplers.guided], "6.4": [metrics.accuracy],
-    "6.6": [schedule.add_noise, samplers.ddim_step, samplers.spaced_levels], "6.7": [metrics.spread, metrics.ink_of],
-    "6.9": [transformer.upsample, transformer.next_word_shares, captions.is_true_of],
-    "6.11": [samplers.heun_step]}
+    "1.2": [add_noise], "1.5": [log_density, component_logits], "1.6": [EMA.update],
+    "1.7": [ddpm_step], "1.8": [Schedule.linear.__func__],
+    "2.2": [attention_weights, attend],
+    "2.4": [Attention.forward, Attention.split, attention_weights],
+    "2.5": [Attention.forward, Attention.split, attention_weights],
+    "2.6": [Block.forward], "2.7": [next_word_loss], "2.8": [next_token_probs],
+    "3.2": [Clip.logits], "3.3": [contrastive_loss], "3.4": [sigmoid_loss],
+    "3.5": [contrastive_loss], "3.6": [is_true_of], "3.7": [recall_at],
+    "4.2": [time_embedding], "4.3": [UNet.network],
+    "4.5": [denoising_loss, WEIGHTS["min-snr"]],
+    "4.6": [clipped], "4.7": [inpainting, add_noise],
+    "4.8": [sample, ddim_step, spaced_levels], "4.10": [frechet_distance],
+    "5.2": [psnr], "5.3": [stroke_width], "5.4": [lean_of, moments],
+    "5.6": [Autoencoder.loss, kl_to_normal],
+    "6.2": [guided], "6.3": [guided], "6.4": [accuracy],
+    "6.6": [add_noise, ddim_step, spaced_levels], "6.7": [diversity, ink_of],
+    "6.9": [language.upsample, next_token_probs, is_true_of],
+    "6.11": [heun_step]}
 
 EQUIVALENT = [                                                   # exercises, the changed line, why it is no error
     ("1.5", "offset = xt[:, None] - a[:, :, None].sqrt() * means", "points (B, 2) are flat already"),

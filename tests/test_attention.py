@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minidiff.attention import Attention, attend, attention_weights
-from minidiff.captions import (
+from minidiff.data import (
     LENGTH,
     PAD,
     STROKES,
@@ -23,21 +22,22 @@ from minidiff.captions import (
     sentence,
     tokenize,
 )
-from minidiff.runtime import generator_for
-from minidiff.train import train
-from minidiff.transformer import (
+from minidiff.models import (
+    Attention,
     Block,
     GPTConfig,
     TextConfig,
     TextEncoder,
     TinyGPT,
-    continue_caption,
+    attend,
+    attention_weights,
     end_state,
-    gpt_recipe,
+    next_token_probs,
     next_word_loss,
-    next_word_shares,
-    upsample,
 )
+from minidiff.pipelines import language
+from minidiff.tools import generator_for
+from minidiff.training import train
 
 torch.manual_seed(0)
 Q, K, V = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 11, 7), torch.randn(2, 3, 11, 13)
@@ -183,17 +183,17 @@ def test_next_word_loss_is_the_surprise_at_each_word():
 
 def test_temperature_and_top_k():
     logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])
-    torch.testing.assert_close(next_word_shares(logits), logits.softmax(-1))
-    torch.testing.assert_close(next_word_shares(logits, 0.5), (2 * logits).softmax(-1))
-    torch.testing.assert_close(next_word_shares(logits, top_k=2)[0, [1, 2]], logits[0, [1, 2]].softmax(-1))
-    assert next_word_shares(logits, top_k=1).tolist() == [[0, 1, 0, 0]]
+    torch.testing.assert_close(next_token_probs(logits), logits.softmax(-1))
+    torch.testing.assert_close(next_token_probs(logits, 0.5), (2 * logits).softmax(-1))
+    torch.testing.assert_close(next_token_probs(logits, top_k=2)[0, [1, 2]], logits[0, [1, 2]].softmax(-1))
+    assert next_token_probs(logits, top_k=1).tolist() == [[0, 1, 0, 0]]
     with pytest.raises(ValueError, match="above 0"):
-        next_word_shares(logits, 0)
+        next_token_probs(logits, 0)
 
 
 @pytest.fixture(scope="module")
 def trained_gpt():
-    recipe = gpt_recipe(*grammar(0.3), steps=300)
+    recipe = language.recipe(*grammar(0.3), steps=300)
     for _ in train(recipe):
         pass
     return recipe.model
@@ -211,21 +211,21 @@ def test_a_trained_gpt_is_near_the_entropy_of_the_grammar_which_none_can_beat(tr
 def test_upsampled_captions_say_the_same_and_more_as_often_as_the_gpt_would():
     said, n = "a red seven leaning right", 3_000                 # what is open is the stroke: three ways to go on
     gpt = wake(TinyGPT(GPTConfig(width=24)))
-    written = upsample(gpt, [said] * n, generator_for(1))
+    written = language.upsample(gpt, [said] * n, generator_for(1))
     ways = [said.replace("a red", f"a {stroke} red") for stroke in STROKES]
     found = torch.tensor([written.count(way) / n for way in ways])
     logits = gpt(tokenize(["a"]))[0, 1, [TOKEN[stroke] for stroke in STROKES]]
     assert found.sum() == 1
     torch.testing.assert_close(found, logits.softmax(-1).detach(), atol=0.03, rtol=0)
     terse = [sentence(row) for row in every_caption()[::7]]
-    more = torch.tensor([parse(caption) for caption in upsample(gpt, terse, generator_for(2))])
+    more = torch.tensor([parse(caption) for caption in language.upsample(gpt, terse, generator_for(2))])
     assert (more >= 0).all() and is_true_of(torch.tensor([parse(c) for c in terse]), more).diagonal().all()
     full = [sentence(row) for row in all_combinations()[::13]]
-    assert upsample(gpt, full, generator_for(3)) == full
+    assert language.upsample(gpt, full, generator_for(3)) == full
 
 
 def test_a_trained_gpt_says_captions_that_parse_and_keeps_the_beginning(trained_gpt):
-    said = continue_caption(trained_gpt, "a thick red", 300, generator_for(0))
+    said = language.generate(trained_gpt, "a thick red", 300, generator_for(0))
     assert all(caption.startswith("a thick red ") for caption in said) and len(set(said)) > 20
     good = []
     for caption in said:

@@ -8,10 +8,10 @@ from bench.race import flops_a_step, reached_by, table
 from bench.where import kind_of
 from torch import nn
 
-from minidiff import study
-from minidiff.text2image import QUICK
-from minidiff.train import Recipe
-from minidiff.unet import UNetConfig
+from minidiff.models import UNetConfig
+from minidiff.pipelines import text2image
+from minidiff.tools import study
+from minidiff.training import Recipe
 
 
 def recipe_of(model, shape):
@@ -46,7 +46,7 @@ def test_the_kept_race_reaches_every_goal_in_two_minutes_with_the_settings_of_th
     runs, before = (study.load(name, Path(__file__).parent / "bench")["runs"] for name in ("race", "race_before"))
     assert len(runs) == 3 and all(all(run["passed"].values()) for run in runs)
     assert statistics.median(run["seconds"] for run in runs) <= 120 < before[0]["seconds"]
-    for name, settings in QUICK.items():
+    for name, settings in text2image.QUICK.items():
         assert all(run["stages"][name]["steps"] == settings["steps"] for run in runs)
 
 

@@ -4,20 +4,26 @@ import math
 import pytest
 import torch
 
-from minidiff import captions
-from minidiff.captions import (
+from minidiff.data import (
+    END,
     LENGTH,
+    PAD,
     SIZES,
+    START,
     UNSAID,
     CaptionError,
     all_combinations,
     caption_index,
+    caption_shares,
     detokenize,
     drop_words,
     every_caption,
+    grammar,
     is_held_out,
     is_true_of,
+    next_word_entropy,
     parse,
+    said_twice,
     sentence,
     tokenize,
 )
@@ -35,7 +41,7 @@ def test_every_caption_goes_to_tokens_and_back_and_is_different():
 def test_tokens_are_start_words_end_padding():
     ids = tokenize(["", "A thick red SEVEN, leaning left."])
     assert ids.shape == (2, LENGTH)
-    assert ids[0].tolist() == [captions.START, captions.END] + [captions.PAD] * (LENGTH - 2)
+    assert ids[0].tolist() == [START, END] + [PAD] * (LENGTH - 2)
     assert detokenize(ids) == ["", "a thick red seven leaning left"]
 
 
@@ -102,7 +108,7 @@ def test_truth_of_captions_agrees_with_a_loop():
 
 
 def test_the_grammar_as_a_probability():
-    shares = captions.caption_shares(0.3)
+    shares = caption_shares(0.3)
     assert shares.sum().item() == pytest.approx(1, abs=1e-12)
     rows = all_combinations()[torch.randint(630, (200_000,), generator=torch.Generator().manual_seed(0))]
     said = caption_index(drop_words(rows, 0.3, torch.Generator().manual_seed(1)))
@@ -114,7 +120,7 @@ def test_the_grammar_as_a_probability():
 def test_the_uncertainty_of_the_words_adds_up_to_the_entropy_of_the_grammar(p):
     """A second formula: the four attributes are independent, so their entropies add."""
     expected = sum(-p * math.log(p) - (1 - p) * math.log((1 - p) / size) for size in SIZES)
-    words = captions.next_word_entropy(*captions.grammar(p))
+    words = next_word_entropy(*grammar(p))
     assert words.sum().item() == pytest.approx(expected, abs=1e-9)
     assert words[0].abs().item() < 1e-12                         # every caption begins with "a"
     assert words[1].item() == pytest.approx(second_word(p), abs=1e-9) and bool((words >= -1e-12).all())
@@ -123,12 +129,12 @@ def test_the_uncertainty_of_the_words_adds_up_to_the_entropy_of_the_grammar(p):
 def test_what_is_said_twice_costs_as_much_as_once():
     """The second saying holds no news, so all uncertainty is in the first: that of three independent attributes."""
     p = 0.3
-    ids, shares = captions.said_twice(p)
+    ids, shares = said_twice(p)
     assert shares.sum().item() == pytest.approx(1, abs=1e-12) and len(ids.unique(dim=0)) == len(ids) == 352
-    halves = [text.split() for text in captions.detokenize(ids)]
+    halves = [text.split() for text in detokenize(ids)]
     assert all(words[:len(words) // 2] == words[len(words) // 2:] for words in halves)
     expected = sum(-p * math.log(p) - (1 - p) * math.log((1 - p) / size) for size in SIZES[:3])
-    words = captions.next_word_entropy(ids, shares)
+    words = next_word_entropy(ids, shares)
     assert words.sum().item() == pytest.approx(expected, abs=1e-9) and words[4:].abs().max() < 1e-12
 
 

@@ -16,12 +16,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minidiff import checks, exercises
-from minidiff.captions import COLORS, DIGITS, LEANS, STROKES, all_combinations, detokenize, parse, sentence, tokenize
-from minidiff.checks import case, check, exercise_code, exercise_markdown, main, template
-from minidiff.differences import difference
-from minidiff.exercises import KINDS
-from minidiff.judging import Result, all_exercises, judge, tried
+from minidiff.data import COLORS, DIGITS, LEANS, STROKES, all_combinations, detokenize, parse, sentence, tokenize
+from minidiff.exercises import (
+    KINDS,
+    Result,
+    all_exercises,
+    answers,
+    check,
+    difference,
+    exercise_code,
+    exercise_markdown,
+    judge,
+    main,
+    template,
+    tried,
+)
 
 EVERY = all_exercises()
 FUNCTIONS = [e for e in EVERY.values() if e.kind in ("code", "bug", "pair")]
@@ -534,10 +543,10 @@ def in_double(value):
 
 @pytest.mark.parametrize("exercise", [e for e in FUNCTIONS if e.kind != "pair"], ids=ids)
 def test_float64_passes_and_half_a_percent_more_does_not(exercise):
-    assert judge(exercise.id, lambda *case: in_double(exercise.reference(*case)))
+    assert judge(exercise.id, lambda *case: in_double(exercise.reference(*answers.case)))
     truth = exercise.reference(*exercise.cases()[0])
     if not isinstance(truth, list) and torch.as_tensor(truth).is_floating_point():
-        assert not judge(exercise.id, lambda *case: exercise.reference(*case) * 1.005 + 1e-3)
+        assert not judge(exercise.id, lambda *case: exercise.reference(*answers.case) * 1.005 + 1e-3)
 
 
 @pytest.mark.parametrize("exercise", FUNCTIONS, ids=ids)
@@ -563,15 +572,15 @@ def leaves(*case):
 
 
 def too_deep(*case):
-    return too_deep(*case)
+    return too_deep(*answers.case)
 
 
 BAD = [0.5, True, "a string", [], (), {}, object(), math.nan, math.inf, torch.zeros(3), torch.tensor(math.nan), int,
-       lambda: 1, lambda x: x, stops, leaves, too_deep, lambda *case: "text", lambda *case: case,
+       lambda: 1, lambda x: x, stops, leaves, too_deep, lambda *case: "text", lambda *case: answers.case,
        lambda *case: math.nan, len, nn.Linear(2, 2),
        lambda *case: torch.zeros(2, 3, 5), lambda *case: torch.tensor(math.nan), lambda *case: object(),
        lambda *case: torch.full((5, 3), math.nan), lambda *case: torch.zeros(5, 3, dtype=torch.complex64),
-       (None, None), (stops, stops), (lambda *case: case[0], lambda *case: "text"), [lambda *case: None]]
+       (None, None), (stops, stops), (lambda *case: answers.case[0], lambda *case: "text"), [lambda *case: None]]
 
 
 @pytest.mark.parametrize("exercise", EVERY.values(), ids=ids)
@@ -585,8 +594,8 @@ def test_whatever_is_answered_nothing_is_raised(exercise):
 @pytest.mark.parametrize("exercise", [e for e in FUNCTIONS if e.kind != "pair"], ids=ids)
 def test_an_answer_that_changes_its_arguments_is_told_so(exercise):
     def spoils(*case):
-        right = exercise.reference(*case)
-        for value in case:
+        right = exercise.reference(*answers.case)
+        for value in answers.case:
             if torch.is_tensor(value):
                 value.add_(1) if value.dtype != torch.bool else value.logical_not_()
         return right
@@ -621,7 +630,7 @@ def test_an_error_names_the_line_of_the_learners_code():
 
 def test_what_is_wrong_is_said_in_order():
     def answer(change):
-        return judge("1.2", lambda *case: change(EVERY["1.2"].reference(*case))).message
+        return judge("1.2", lambda *case: change(EVERY["1.2"].reference(*answers.case))).message
 
     assert "expected a tensor (5, 1, 32, 32) of float32, got a list of 5; `torch.t" in answer(lambda x: x.tolist())
     assert "expected the shape (5, 1, 32, 32), got the shape (1, 32, 32)" in answer(lambda x: x[0])
@@ -640,10 +649,10 @@ def test_what_is_wrong_is_said_in_order():
 
 
 def test_a_case_can_be_tried_by_hand():
-    x0, t, eps, alpha_bar = case("1.2", 3)
+    x0, t, eps, alpha_bar = answers.case("1.2", 3)
     assert x0.shape == (3, 2) and t.tolist() == [10, 1, 4]
     x0.zero_()
-    assert case("1.2", 3)[0].abs().min() > 0
+    assert answers.case("1.2", 3)[0].abs().min() > 0
 
 
 def test_differences():
@@ -828,4 +837,4 @@ def test_what_eigenvalues_are_is_said_where_they_come():
                                               ("1.1", 1, "no cases"), ("7.7", 1, "Nearest")])
 def test_a_case_that_is_not_there_is_named(id, number, hint):
     with pytest.raises(ValueError, match=hint):
-        case(id, number)
+        answers.case(id, number)

@@ -7,9 +7,9 @@ import torch
 from test_attention import wake
 from torch.nn import functional as F
 
-from minidiff.captions import UNSAID, parse
-from minidiff.clip import Clip, ClipConfig, contrastive_loss, prompts, read, recall_at, sigmoid_loss
-from minidiff.transformer import TextConfig
+from minidiff.data import UNSAID, parse
+from minidiff.evaluation import prompts, read_zero_shot, recall_at
+from minidiff.models import Clip, ClipConfig, TextConfig, contrastive_loss, sigmoid_loss
 
 TINY = ClipConfig(widths=(16, 16, 16), text=TextConfig(12, 3, 1), embed_width=7)
 
@@ -57,7 +57,7 @@ def test_prompts_say_one_word_each():
 def test_reading_takes_the_sentence_with_the_smallest_angle():
     torch.manual_seed(0)
     model, pictures = wake(Clip(TINY)).eval(), torch.rand(5, 3, 32, 32) * 2 - 1         # asleep, it hears no word
-    seen = read(model, pictures)
+    seen = read_zero_shot(model, pictures)
     assert seen.shape == (5, 4)
     for column, words in enumerate(prompts().values()):
         far = torch.cdist(model.embed_pictures(pictures), model.embed_captions(words))   # between arrows of length one

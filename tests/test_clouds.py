@@ -6,10 +6,21 @@ from itertools import permutations
 import pytest
 import torch
 
-from minidiff.clouds import CLOUDS, Mixture, cloud, coverage, exact_denoiser, log_density, named_mixture, wasserstein
-from minidiff.runtime import generator_for, noise_for
-from minidiff.samplers import annealed_langevin, ddim_step, ddpm_step, heun_step, sample
-from minidiff.schedule import Schedule, add_noise, from_eps
+from minidiff.data import CLOUDS, Mixture, cloud, named_mixture
+from minidiff.diffusion import (
+    Schedule,
+    add_noise,
+    annealed_langevin,
+    ddim_step,
+    ddpm_step,
+    exact_denoiser,
+    from_eps,
+    heun_step,
+    log_density,
+    sample,
+)
+from minidiff.evaluation import coverage, wasserstein
+from minidiff.tools import generator_for, noise_for
 
 COSINE = Schedule.cosine(1000)
 DOUBLE = Schedule(COSINE.alpha_bar.double())

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from minidiff import data
-from minidiff.data import DataError, load_digits
+from minidiff.data import FOLDER, MNIST_MD5, DataError, digits, load_digits
 
 
 def test_the_split_is_4500_and_500_balanced_and_disjoint(digits):
@@ -29,15 +28,15 @@ def test_pictures_lie_between_minus_one_and_one_with_an_empty_frame(digits):
 
 
 def test_damaged_and_missing_digits_are_named(tmp_path):
-    good = (data.FOLDER / "mnist_5k.npz").read_bytes()
+    good = (FOLDER / "mnist_5k.npz").read_bytes()
     bad = bytearray(good)
     bad[1000] ^= 1
     for content in (b"", good[:5000], bytes(bad)):
         (tmp_path / "mnist_5k.npz").write_bytes(content)
         with pytest.raises(DataError, match="damaged.*git checkout"):
-            data._load_embedded(tmp_path / "mnist_5k.npz")
+            digits._load_embedded(tmp_path / "mnist_5k.npz")
     with pytest.raises(DataError, match="missing"):
-        data._load_embedded(tmp_path / "other.npz")
+        digits._load_embedded(tmp_path / "other.npz")
 
 
 def test_without_a_network_full_mnist_is_one_line_and_the_embedded_digits(tmp_path, capsys):
@@ -81,7 +80,7 @@ def write_mnist(root, counts=(60_000, 10_000)):
 
 def test_full_mnist_is_read_from_idx_files(tmp_path, torchvision_imports, capsys, monkeypatch):
     written = write_mnist(tmp_path)
-    assert written.keys() == data.MNIST_MD5.keys()
+    assert written.keys() == MNIST_MD5.keys()
     monkeypatch.setattr(data, "MNIST_MD5", written)              # of these files: the real ones lie elsewhere
     digits = load_digits(full=True, root=tmp_path)
     assert capsys.readouterr().err == ""

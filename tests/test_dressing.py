@@ -3,10 +3,19 @@
 import pytest
 import torch
 
-from minidiff import metrics
-from minidiff.captions import all_combinations, is_held_out
-from minidiff.dressing import RGB, distance_to, lean_of, moments, shear_to, stroke_width, tint
-from minidiff.runtime import generator_for
+from minidiff.data import (
+    RGB,
+    all_combinations,
+    distance_to,
+    is_held_out,
+    lean_of,
+    moments,
+    shear_to,
+    stroke_width,
+    tint,
+)
+from minidiff.evaluation import read_color, read_lean, read_stroke
+from minidiff.tools import generator_for
 
 
 def bar(width, height=20, size=32):
@@ -62,7 +71,7 @@ def test_tint_gives_the_color():
 
 @pytest.mark.parametrize("name, least", [("stroke", 0.97), ("lean", 0.97)])
 def test_readers_recover_the_shape_of_every_validation_digit(val_shapes, name, least):
-    right, reader = [], {"stroke": metrics.read_stroke, "lean": metrics.read_lean}[name]
+    right, reader = [], {"stroke": read_stroke, "lean": read_lean}[name]
     for stroke in range(3):
         for lean in range(3):
             pictures = val_shapes[:, stroke, lean][:, None].float() / 255 * 2 - 1
@@ -70,14 +79,14 @@ def test_readers_recover_the_shape_of_every_validation_digit(val_shapes, name, l
     assert torch.cat(right).float().mean() >= least
 
 
-def test_reader_recovers_the_color_of_every_validation_digit(wardrobe):
-    pictures, attributes = wardrobe.sample(2_000, generator_for(0))
-    assert (metrics.read_color(pictures) == attributes[:, 1]).float().mean() >= 0.995
+def test_reader_recovers_the_color_of_every_validation_digit(captioned):
+    pictures, attributes = captioned.sample(2_000, generator_for(0))
+    assert (read_color(pictures) == attributes[:, 1]).float().mean() >= 0.995
 
 
-def test_a_wardrobe_never_draws_a_held_out_combination_and_tells_the_truth(wardrobe, val_shapes, digits):
-    pictures, attributes = wardrobe.sample(5_000, generator_for(1))
-    assert not is_held_out(attributes).any() and len(wardrobe.allowed) == 567
+def test_a_wardrobe_never_draws_a_held_out_combination_and_tells_the_truth(captioned, val_shapes, digits):
+    pictures, attributes = captioned.sample(5_000, generator_for(1))
+    assert not is_held_out(attributes).any() and len(captioned.allowed) == 567
     assert len(attributes.unique(dim=0)) > 560                   # and nearly every other one
     d, c, s, k = attributes[3].tolist()
     of_class = val_shapes[digits.val_labels == d][:, s, k]
@@ -85,8 +94,8 @@ def test_a_wardrobe_never_draws_a_held_out_combination_and_tells_the_truth(wardr
     assert (candidates == pictures[3]).flatten(1).all(1).any()
 
 
-def test_all_combinations_can_be_dressed_by_name(wardrobe):
+def test_all_combinations_can_be_dressed_by_name(captioned):
     every = all_combinations()
-    rows = wardrobe.rows_for(every[:, 0], generator_for(2))
-    assert torch.equal(wardrobe.labels[rows], every[:, 0])
-    assert wardrobe.dress(rows, every).shape == (630, 3, 32, 32)
+    rows = captioned.rows_for(every[:, 0], generator_for(2))
+    assert torch.equal(captioned.labels[rows], every[:, 0])
+    assert captioned.render(rows, every).shape == (630, 3, 32, 32)

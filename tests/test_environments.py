@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from minidiff import autoencoder, clip, metrics, text2image
 from minidiff.__main__ import main
-from minidiff.checkpoint import load_checkpoint
-from minidiff.text2image import STAGES
-from minidiff.train import train
+from minidiff.data import load_captioned_digits
+from minidiff.pipelines import text2image
+from minidiff.training import load_checkpoint, train
 
 ROOT = Path(__file__).parent.parent
 CAPTIONS = ["a thick red seven leaning left", "a thin cyan two"]
@@ -25,14 +24,14 @@ CAPTIONS = ["a thick red seven leaning left", "a thin cyan two"]
 @pytest.fixture(scope="module")
 def recipe_of(trained):
     """A function from the name of a stage to a new recipe of it, always with the same first weights and data."""
-    wardrobe, _ = text2image.wardrobes(trained)
+    captioned, _ = load_captioned_digits(trained)
     parts = text2image.load(trained)
-    encoded = text2image.latents_of(wardrobe, parts.autoencoder, 1_000)
+    encoded = text2image.latents_of(captioned, parts.autoencoder, 1_000)
 
     def recipe_of(stage):
         if stage == "unet":
-            return text2image.unet_recipe(wardrobe, parts.clip, parts.autoencoder, encoded=encoded)
-        return {"judge": metrics, "clip": clip, "autoencoder": autoencoder}[stage].recipe(wardrobe)
+            return text2image.unet_recipe(captioned, parts.clip, parts.autoencoder, encoded=encoded)
+        return {"judge": metrics, "clip": clip, "autoencoder": autoencoder}[stage].recipe(captioned)
 
     return recipe_of
 
@@ -56,7 +55,7 @@ def threads():
 # ------------------------------------------------------------------ other processors
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", text2image.STAGES)
 def test_a_step_with_bf16_and_one_without_have_the_same_loss_and_direction(recipe_of, stage, monkeypatch):
     steps = 2 if stage == "unet" else 1                          # in the first step the UNet answers zero
     monkeypatch.setenv("MINIDIFF_BF16", "0")
@@ -79,7 +78,7 @@ def test_the_same_weights_draw_the_same_with_and_without_bf16_and_with_one_threa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", text2image.STAGES)
 def test_one_thread_takes_the_same_step_as_two(recipe_of, stage, threads, monkeypatch):
     monkeypatch.setenv("MINIDIFF_BF16", "0")
     threads(1)
@@ -102,7 +101,7 @@ def test_a_gpu_draws_and_learns_what_the_cpu_does(trained, monkeypatch):
     for parts in (cpu, gpu):
         text = parts.clip.text_states([CAPTIONS[0]] * 13)
         pictures = parts.autoencoder.decode(parts.unet.network(x.to(parts.device), t.to(parts.device), text))
-        (parts.judge(pictures).square().mean() + (parts.clip.embed_pictures(pictures) ** 3).sum()).backward()
+        (parts.classifier(pictures).square().mean() + (parts.clip.embed_pictures(pictures) ** 3).sum()).backward()
         weights = [p for part in vars(parts).values() for p in part.parameters()]
         grads.append(torch.cat([p.grad.flatten().cpu() for p in weights if p.grad is not None]))
     torch.testing.assert_close(*grads, atol=1e-3 * grads[0].abs().max().item(), rtol=0)
@@ -213,6 +212,6 @@ def test_without_any_socket_everything_is_trained_drawn_and_measured_to_the_same
     done = subprocess.run([sys.executable, "-c", NO_SOCKETS], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {"gallery.png", "report.json"} <= {file.name for file in (folder / "runs").iterdir()}
-    for stage in STAGES:
+    for stage in text2image.STAGES:
         ours, theirs = (load_checkpoint(f / f"{stage}.safetensors")[0] for f in (folder / "runs", trained))
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -27,14 +27,13 @@ from safetensors.torch import save_file
 from test_data import torchvision_imports, write_mnist  # noqa: F401
 from test_train import line_recipe, weights
 
-from minidiff import autoencoder, checks, clip, data, metrics, study, text2image, unet
 from minidiff.__main__ import main
-from minidiff.checkpoint import CheckpointError, _checksum, load_checkpoint, save_checkpoint
-from minidiff.data import DataError
-from minidiff.keeping import FileError
-from minidiff.runtime import peak_memory_mb
-from minidiff.text2image import STAGES
-from minidiff.train import train
+from minidiff.data import FOLDER, MNIST_MD5, DataError, digits, load_captioned_digits, load_digits
+from minidiff.exercises import main
+from minidiff.models import DIGIT_PICTURES, UNet
+from minidiff.pipelines import classifier, denoiser, text2image
+from minidiff.tools import FileError, peak_memory_mb, sealed, study, write_json
+from minidiff.training import CheckpointError, checkpoint, load_checkpoint, save_checkpoint, train
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "minidiff"
@@ -46,12 +45,12 @@ TRAIN = [sys.executable, "-m", "minidiff", "train"]
 def quick(tmp_path_factory):
     """A folder with all parts, each trained for one step: they draw badly, and load like any others."""
     folder = tmp_path_factory.mktemp("quick")
-    wardrobe, _ = text2image.wardrobes(folder)
-    made = {name: MODULES[name].recipe(wardrobe, steps=1) for name in STAGES[:3]}
+    captioned, _ = load_captioned_digits(folder)
+    made = {name: MODULES[name].recipe(captioned, steps=1) for name in text2image.STAGES[:3]}
     for name, recipe in made.items():
         list(train(recipe, folder / f"{name}.safetensors"))
-    encoded = text2image.latents_of(wardrobe, made["autoencoder"].model, 1_000)
-    last = text2image.unet_recipe(wardrobe, made["clip"].model, made["autoencoder"].model, encoded=encoded, steps=1)
+    encoded = text2image.latents_of(captioned, made["autoencoder"].model, 1_000)
+    last = text2image.unet_recipe(captioned, made["clip"].model, made["autoencoder"].model, encoded=encoded, steps=1)
     list(train(last, folder / "unet.safetensors"))
     return folder
 
@@ -204,7 +203,7 @@ def test_on_a_full_disk_the_file_before_survives(copied, capsys, what, size):
                      "template": "answers.py", "dressed": "dressed.safetensors"}[what]
     draw = ["draw", "a red seven", "--folder", str(copied), "--n", "1", "--steps", "1"]
     if what == "report":
-        study.write_json({"a": [1] * 500}, file)
+        write_json({"a": [1] * 500}, file)
     if what == "picture":
         assert main(draw) == 0
     if what == "dressed":
@@ -216,13 +215,13 @@ def test_on_a_full_disk_the_file_before_survives(copied, capsys, what, size):
             assert main(draw) == 1
             said = capsys.readouterr().err
         elif what == "template":
-            assert checks.main(["--template", "-o", str(file)]) == 1
+            assert main(["--template", "-o", str(file)]) == 1
             said = capsys.readouterr().err
         else:
             with pytest.raises(FileError) as failed:
                 {"checkpoint": lambda: save_checkpoint(file, {"a": torch.zeros(999)}, {}),
-                 "report": lambda: study.write_json({"a": [2] * 500}, file),
-                 "dressed": lambda: text2image.wardrobes(copied)}[what]()
+                 "report": lambda: write_json({"a": [2] * 500}, file),
+                 "dressed": lambda: load_captioned_digits(copied)}[what]()
             said = str(failed.value)
     said = one_line_of(said)
     assert str(file) in said and "disk full, the file too large" in said
@@ -236,7 +235,7 @@ def test_a_place_where_nothing_can_be_written_is_one_line(copied, capsys, monkey
     monkeypatch.setattr(text2image, "shapes", lambda pictures: torch.zeros(len(pictures), 3, 3, 32, 32).byte())
     for place in (blocked / "deep", Path("/proc/nothing/deep"), copied / ("x" * 300)):
         for run in (lambda: main(["draw", "a red seven", "-o", f"{place}/x.png", "--n", "1", *part]),
-                    lambda: checks.main(["--template", "-o", f"{place}/x.py"]),
+                    lambda: main(["--template", "-o", f"{place}/x.py"]),
                     lambda: main(["train", "--folder", str(place)]),
                     lambda: main(["draw", "a red seven", "--folder", str(place)])):
             assert run() == 1
@@ -246,7 +245,7 @@ def test_a_place_where_nothing_can_be_written_is_one_line(copied, capsys, monkey
 
 
 def test_a_missing_folder_is_made(copied, capsys):
-    assert checks.main(["--template", "-o", str(copied / "new" / "deep" / "mine.py")]) == 0
+    assert main(["--template", "-o", str(copied / "new" / "deep" / "mine.py")]) == 0
     assert main(["draw", "a red seven", "-o", str(copied / "new" / "x" / "y.jpg"), "--n", "1", "--steps", "1",
                  "--folder", str(copied)]) == 0
     assert names(copied / "new" / "deep") == ["mine.py"] and names(copied / "new" / "x") == ["y.jpg"]
@@ -268,7 +267,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
                                                       for stage in ("clip", "autoencoder"))])
 def test_a_damaged_part_is_named_and_never_used(copied, stage):
     path = copied / f"{stage}.safetensors"
-    cases = list(zip(damages(path, STAGES.index(stage), head=800), iter(lambda: _refused(
+    cases = list(zip(damages(path, text2image.STAGES.index(stage), head=800), iter(lambda: _refused(
         lambda: MODULES[stage].load(path), CheckpointError, path, "python -m minidiff train"), None)))
     assert len(cases) == 74 and all(refused for _, refused in cases), [what for what, refused in cases if not refused]
     assert MODULES[stage].load(path) is not None                 # whole again
@@ -305,13 +304,13 @@ def test_a_damaged_cache_of_dressed_digits_is_seen(copied):
     save_checkpoint(path, {"train": good["train"][:30], "val": good["val"]}, about)    # whole, and of another shape
     for what in damages(path, 6, head=1_024):
         assert _refused(lambda: load_checkpoint(path), CheckpointError, path), what
-    text2image.wardrobes(copied)
+    load_captioned_digits(copied)
     found, _ = load_checkpoint(path)
     assert all(torch.equal(found[name], good[name]) for name in good)
     path.unlink()
     path.mkdir()
     with pytest.raises(FileError, match="dressed.safetensors could not be written"):
-        text2image.wardrobes(copied)
+        load_captioned_digits(copied)
 
 
 def test_what_was_loaded_stays_though_the_file_is_overwritten(tmp_path):
@@ -328,45 +327,45 @@ def test_files_of_older_versions_are_read_and_their_tensors_checked(copied):
     path = copied / "judge.safetensors"
     tensors, about = load_checkpoint(path)
     del about["settings"]["decay"]                               # as it was before there was a choice
-    save_file(tensors, path, {"about": json.dumps(about), "sha256": _checksum(tensors)})
-    model = metrics.load(path)
+    save_file(tensors, path, {"about": json.dumps(about), "sha256": checkpoint._checksum(tensors)})
+    model = classifier.load(path)
     assert all(torch.equal(t, tensors[f"model.{name}"]) for name, t in model.state_dict().items())
-    recipe = metrics.recipe(text2image.wardrobes(copied)[0], steps=1)
+    recipe = classifier.recipe(load_captioned_digits(copied)[0], steps=1)
     assert list(train(recipe, path)) == []
     with pytest.raises(CheckpointError, match="other settings"):
         list(train(replace(recipe, lr=0.5), path))
     good = path.read_bytes()
     path.write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
-    assert _refused(lambda: metrics.load(path), CheckpointError, path, "checksum")
+    assert _refused(lambda: classifier.load(path), CheckpointError, path, "checksum")
 
 
 def test_damaged_digits_are_named(tmp_path):
-    path = Path(shutil.copy(data.FOLDER / "mnist_5k.npz", tmp_path))
+    path = Path(shutil.copy(FOLDER / "mnist_5k.npz", tmp_path))
     for what in damages(path, 7, head=2_048):
-        assert _refused(lambda: data._load_embedded(path), DataError, path, "git checkout"), what
-    assert len(data._load_embedded(path).train) == 4_500
+        assert _refused(lambda: digits._load_embedded(path), DataError, path, "git checkout"), what
+    assert len(digits._load_embedded(path).train) == 4_500
 
 
 @pytest.mark.parametrize("name", ["train-labels-idx1-ubyte", *(
-    pytest.param(name, marks=pytest.mark.slow) for name in data.MNIST_MD5 if name != "train-labels-idx1-ubyte")])
+    pytest.param(name, marks=pytest.mark.slow) for name in MNIST_MD5 if name != "train-labels-idx1-ubyte")])
 def test_damaged_idx_files_are_never_used(tmp_path, torchvision_imports, monkeypatch, capsys, name):  # noqa: F811
     monkeypatch.setattr(data, "MNIST_MD5", write_mnist(tmp_path, (600, 100)))
     cases = 0
     for what in damages(tmp_path / "MNIST/raw" / name, 8, head=8):
         with pytest.raises(Exception):                           # noqa: B017, `load_digits` makes one line of any
-            data._load_mnist(tmp_path)
+            digits._load_mnist(tmp_path)
         cases += 1
         if what in ("empty", "a directory"):
-            assert len(data.load_digits(full=True, root=tmp_path).train) == 4_500
+            assert len(load_digits(full=True, root=tmp_path).train) == 4_500
             assert "going on with the 5,000 embedded digits" in one_line_of(capsys.readouterr().err)
-    assert cases == 74 and len(data._load_mnist(tmp_path).train) == 600
+    assert cases == 74 and len(digits._load_mnist(tmp_path).train) == 600
 
 
 @pytest.mark.parametrize("name", ["study", "report"])
 def test_a_damaged_json_is_named_or_reads_the_same(tmp_path, name):
     kept = study.load("vit_cnn", HERE.parent / "notebooks" / "studies")
     path = tmp_path / f"{name}.json"
-    study.write_json(study.sealed({k: v for k, v in kept.items() if k != "sha256"}), path)
+    write_json(sealed({k: v for k, v in kept.items() if k != "sha256"}), path)
     whole, same = study.load(name, tmp_path), 0
     for what in damages(path, 12):
         try:
@@ -387,7 +386,7 @@ def test_damaged_answers_are_judged_or_told_in_one_line(tmp_path, capsys):
                     "answer_1_4 = 1.0\nanswer_3_1 = 7.74\nanswer_1_1 = 'b'\n")
     judged = 0
     for what in damages(path, 13):
-        status, said = checks.main([str(path)]), capsys.readouterr()
+        status, said = main([str(path)]), capsys.readouterr()
         if said.out:
             judged += 1
             assert said.err == "" and status in (0, 1) and "chapter 1:" in said.out, what
@@ -405,7 +404,7 @@ def hostile(path):
     shape = next(name for name in tensors if tensors[name].ndim == 4)
 
     def kept(tensors, text):
-        return lambda: save_file(tensors, path, {"about": text, "checksum": _checksum(tensors, text)})
+        return lambda: save_file(tensors, path, {"about": text, "checksum": checkpoint._checksum(tensors, text)})
 
     def raw(length, header=b"", body=b""):
         return lambda: path.write_bytes(struct.pack("<Q", length) + header + body)
@@ -438,9 +437,9 @@ def hostile(path):
         yield f"the setting {str(change)[:60]}", kept(tensors, json.dumps(about | {"settings": changed}))
     for config in ([], 3, None, "config"):
         yield f"the config {config}", kept(tensors, json.dumps(about | {"settings": settings | {"config": config}}))
-    digits = unet.UNet(unet.DIGITS)
+    digits = UNet(DIGIT_PICTURES)
     found = {f"model.{name}": t.contiguous() for name, t in digits.state_dict().items()}
-    yield "a UNet for pixels", kept(found, json.dumps(about | {"settings": settings | {"config": asdict(unet.DIGITS)}}))
+    yield "a UNet for pixels", kept(found, json.dumps(about | {"settings": settings | {"config": asdict(DIGIT_PICTURES)}}))
     yield "the judge", lambda: shutil.copy(path.with_name("judge.safetensors"), path)
     yield "the autoencoder", lambda: shutil.copy(path.with_name("autoencoder.safetensors"), path)
 
@@ -453,7 +452,7 @@ def test_a_hostile_checkpoint_is_refused_in_one_line(copied, capsys):
         write()
         cases += 1
         assert any(_refused(lambda: load(place), CheckpointError, path)  # alone, or at the latest with the others
-                   for load, place in ((unet.load, path), (text2image.load, copied))), what
+                   for load, place in ((denoiser.load, path), (text2image.load, copied))), what
         if cases % 7 == 0:
             assert main(["draw", "a red seven", "--folder", str(copied)]) == 1, what
             assert str(path) in one_line_of(capsys.readouterr().err)
@@ -574,7 +573,7 @@ def quiet_main(arguments):
     sys.exit(main(arguments))
 
 
-def same_weights(folder, trained, stages=STAGES):
+def same_weights(folder, trained, stages=text2image.STAGES):
     for stage in stages:
         ours, theirs = (load_checkpoint(Path(f) / f"{stage}.safetensors")[0] for f in (folder, trained))
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs), stage
@@ -594,13 +593,13 @@ def trains(path, pid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", text2image.STAGES)
 def test_twenty_kills_in_every_stage_end_in_the_same_weights(trained, tmp_path, stage):
     """Processes are forked from one that has imported torch already: seconds less for each of the eighty."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["test_faults"])
     rng, kills, path = random.Random(stage), 0, tmp_path / f"{stage}.safetensors"
-    before = STAGES[:STAGES.index(stage)]
+    before = text2image.STAGES[:text2image.STAGES.index(stage)]
     for name in (*before, "dressed") if before else ():          # the judge's turn begins with dressing
         shutil.copy(trained / f"{name}.safetensors", tmp_path)
     while kills < 20:
@@ -616,7 +615,7 @@ def test_twenty_kills_in_every_stage_end_in_the_same_weights(trained, tmp_path, 
             kills += 1
             continue
         same_weights(tmp_path, trained, [stage])                 # it was faster than the kill: once more from the start
-        for name in STAGES[len(before):]:
+        for name in text2image.STAGES[len(before):]:
             (tmp_path / f"{name}.safetensors").unlink(missing_ok=True)
     subprocess.run([*TRAIN, "--folder", str(tmp_path)], check=True, capture_output=True)
     same_weights(tmp_path, trained)
@@ -627,15 +626,15 @@ def test_twenty_kills_in_every_stage_end_in_the_same_weights(trained, tmp_path, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_five_signals_keep_the_last_step_and_say_how_to_go_on(trained, tmp_path, number):
     rng, stopped = random.Random(number), 0
-    for stage in rng.choices(STAGES, k=5):
-        for name in STAGES[STAGES.index(stage):]:
+    for stage in rng.choices(text2image.STAGES, k=5):
+        for name in text2image.STAGES[text2image.STAGES.index(stage):]:
             (tmp_path / f"{name}.safetensors").unlink(missing_ok=True)
         process = subprocess.Popen([*TRAIN, "--folder", str(tmp_path)], stderr=subprocess.PIPE, text=True,
                                    stdout=subprocess.DEVNULL,  # a shell may have told its children to ignore it
                                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         path = tmp_path / f"{stage}.safetensors"
         wait_for(lambda: trains(path, process.pid), process)
-        time.sleep(rng.uniform(0, 0.5 * (len(STAGES) - STAGES.index(stage))))         # a stage takes a second or less
+        time.sleep(rng.uniform(0, 0.5 * (len(text2image.STAGES) - text2image.STAGES.index(stage))))         # a stage takes a second or less
         process.send_signal(number)
         said = process.communicate()[1].splitlines()[-1]
         if process.returncode in (0, -number):                   # it came too late, or while Python left: all is done
@@ -650,7 +649,7 @@ def test_five_signals_keep_the_last_step_and_say_how_to_go_on(trained, tmp_path,
     assert stopped >= 3
     subprocess.run([*TRAIN, "--folder", str(tmp_path)], check=True, capture_output=True)
     same_weights(tmp_path, trained)
-    assert names(tmp_path) == sorted(f"{name}.safetensors" for name in (*STAGES, "dressed"))
+    assert names(tmp_path) == sorted(f"{name}.safetensors" for name in (*text2image.STAGES, "dressed"))
 
 
 @pytest.mark.slow
@@ -693,11 +692,11 @@ def test_a_clock_that_jumps_changes_no_weight(trained, tmp_path):
 @pytest.mark.slow
 def test_a_damaged_cache_is_made_again_the_same(copied):
     path = copied / "dressed.safetensors"
-    good, _ = text2image.wardrobes(copied)
+    good, _ = load_captioned_digits(copied)
     before = good.ink.clone()
     for what in damages(path, 6, head=1_024):
         if what == "a directory":
             with pytest.raises(FileError, match="dressed.safetensors could not be written"):
-                text2image.wardrobes(copied)
+                load_captioned_digits(copied)
         else:
-            assert torch.equal(text2image.wardrobes(copied)[0].ink, before), what
+            assert torch.equal(load_captioned_digits(copied)[0].ink, before), what

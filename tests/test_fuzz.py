@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidiff.__main__ import parser
-from minidiff.captions import (
+from minidiff.data import (
     END,
     LENGTH,
     PAD,
@@ -25,8 +25,7 @@ from minidiff.captions import (
     sentence,
     tokenize,
 )
-from minidiff.checks import parser as checks_parser
-from minidiff.differences import difference
+from minidiff.exercises import difference, parser
 
 settings.register_profile("same every time", derandomize=True, max_examples=150, deadline=None, database=None)
 settings.load_profile("same every time")
@@ -105,7 +104,7 @@ def test_what_is_no_text_is_no_caption(thing):
             refuse(thing)
 
 
-@pytest.mark.parametrize("make", [parser, checks_parser], ids=["minidiff", "minidiff.checks"])
+@pytest.mark.parametrize("make", [parser, parser], ids=["minidiff", "minidiff.checks"])
 @given(words=st.lists(OPTIONS, max_size=6))
 def test_any_command_line_is_understood_or_ends_with_status_2(make, words):
     said = io.StringIO()
@@ -117,7 +116,7 @@ def test_any_command_line_is_understood_or_ends_with_status_2(make, words):
         assert stop.code == 2 or (stop.code == 0 and asked)
         assert "usage: python -m minidiff" in said.getvalue()
     else:
-        assert make is checks_parser or options.command in ("train", "draw", "score")
+        assert make is parser or options.command in ("train", "draw", "score")
 
 
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), st.text(max_size=5),

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from minidiff.clouds import Mixture, exact_denoiser
-from minidiff.likelihood import GRID, bits_of, reading_table, spaced_by_snr
-from minidiff.runtime import generator_for
-from minidiff.schedule import Schedule
+from minidiff.data import Mixture
+from minidiff.diffusion import Schedule, exact_denoiser, spaced_by_snr
+from minidiff.evaluation import GRID, bits_of, reading_table
+from minidiff.tools import generator_for
 
 SCHEDULE = Schedule.cosine(1000)
 LOG_SNR = torch.linspace(14, -12, 700, dtype=torch.float64)

@@ -5,18 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from minidiff import metrics
-from minidiff.metrics import (
-    accuracy,
-    frechet_distance,
-    frechet_with_floor,
-    ink_of,
-    jitter,
-    nearest,
-    spread,
-    wilson,
-)
-from minidiff.runtime import generator_for
+from minidiff.data import jitter
+from minidiff.evaluation import accuracy, diversity, frechet_distance, frechet_with_floor, ink_of, nearest, wilson
+from minidiff.pipelines import classifier
+from minidiff.tools import generator_for
 
 
 def test_frechet_distance_of_gaussians_on_a_line():
@@ -95,10 +87,10 @@ def test_spread_is_the_mean_distance_within_groups():
     ink = (pictures[:, 0] + 1) / 2
     pairs = [(i, j) for i, j in itertools.combinations(range(7), 2) if attributes[i, 0] == attributes[j, 0]]
     expected = sum((ink[i] - ink[j]).norm() / 32 for i, j in pairs) / len(pairs)
-    assert spread(pictures, attributes) == pytest.approx(expected.item(), rel=1e-5)
-    assert spread(pictures[:1].expand(7, -1, -1, -1), attributes) == 0
+    assert diversity(pictures, attributes) == pytest.approx(expected.item(), rel=1e-5)
+    assert diversity(pictures[:1].expand(7, -1, -1, -1), attributes) == 0
     with pytest.raises(ValueError, match="compare"):
-        spread(pictures[:1], attributes[:1])
+        diversity(pictures[:1], attributes[:1])
 
 
 def test_bytes_given_for_pictures_are_named():
@@ -108,24 +100,24 @@ def test_bytes_given_for_pictures_are_named():
         ink_of(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
 
 
-def test_jitter_keeps_the_range_and_changes_each_picture_differently(wardrobe):
-    pictures, _ = wardrobe.sample(5, generator_for(0))
+def test_jitter_keeps_the_range_and_changes_each_picture_differently(captioned):
+    pictures, _ = captioned.sample(5, generator_for(0))
     moved = jitter(pictures[:1].expand(5, -1, -1, -1), generator_for(1))
     assert moved.min() >= -1.001 and moved.max() <= 1.001
     assert all((moved[i] - moved[j]).abs().max() > 0.1 for i, j in itertools.combinations(range(5), 2))
 
 
-def test_the_judge_reads_gray_as_white(wardrobe):
-    judge = metrics.recipe(wardrobe, steps=1).model.eval()
+def test_the_judge_reads_gray_as_white(captioned):
+    judge = classifier.recipe(captioned, steps=1).model.eval()
     gray = torch.rand(3, 1, 32, 32) * 2 - 1
     torch.testing.assert_close(judge(gray), judge(gray.expand(-1, 3, -1, -1)))
 
 
-def test_a_short_training_already_reads_digits(wardrobe):
+def test_a_short_training_already_reads_digits(captioned):
     """A tenth of the small budget's steps, on 500 digits: far above chance (0.1) on the digits it trained on."""
     from minidiff.train import train
-    recipe = metrics.recipe(wardrobe, steps=120)
+    recipe = classifier.recipe(captioned, steps=120)
     for _ in train(recipe):
         pass
-    pictures, attributes = wardrobe.sample(1_000, generator_for(2))
+    pictures, attributes = captioned.sample(1_000, generator_for(2))
     assert (recipe.model.read(pictures)[:, 0] == attributes[:, 0]).float().mean() > 0.9

@@ -8,15 +8,30 @@ import torch
 from test_attention import wake
 from torch.nn import functional as F
 
-from minidiff import autoencoder, clip, unet
-from minidiff.autoencoder import Autoencoder, AutoencoderConfig, kl_to_normal, psnr
-from minidiff.blocks import Down, ResBlock, Up, time_embedding
-from minidiff.clip import Clip, ClipConfig, contrastive_loss, shift
-from minidiff.dit import DiT, DiTConfig
-from minidiff.runtime import generator_for
-from minidiff.schedule import to_eps
-from minidiff.transformer import TextConfig
-from minidiff.unet import UNet, UNetConfig
+from minidiff.data import shift
+from minidiff.diffusion import to_eps
+from minidiff.evaluation import psnr
+from minidiff.models import (
+    DIGIT_PICTURES,
+    LATENTS,
+    Autoencoder,
+    AutoencoderConfig,
+    Clip,
+    ClipConfig,
+    DiT,
+    DiTConfig,
+    Down,
+    ResBlock,
+    TextConfig,
+    UNet,
+    UNetConfig,
+    Up,
+    contrastive_loss,
+    kl_to_normal,
+    time_embedding,
+)
+from minidiff.pipelines import autoencoder, classifier, clip, denoiser, digits
+from minidiff.tools import generator_for
 
 SMALL_UNET = UNetConfig(channels=3, widths=(16, 32), blocks=1, attention=(False, True), heads=2, cond_width=13)
 
@@ -79,8 +94,8 @@ def test_unet_refuses_what_it_was_not_built_for(shape, cond, words):
 
 
 def test_a_unet_on_patches_answers_alone_as_in_a_batch_and_listens():
-    model = wake(UNet(unet.DIGITS))
-    x, t, cond = torch.randn(5, 1, 32, 24), torch.tensor([1, 5, 50, 500, 1000]), unet.digit_states(torch.arange(5))
+    model = wake(UNet(DIGIT_PICTURES))
+    x, t, cond = torch.randn(5, 1, 32, 24), torch.tensor([1, 5, 50, 500, 1000]), digits.digit_states(torch.arange(5))
     out = model(x, t, cond)
     assert out.shape == x.shape
     torch.testing.assert_close(out[3:4], model(x[3:4], t[3:4], cond[3:4]), atol=1e-5, rtol=1e-4)
@@ -94,10 +109,10 @@ def test_a_unet_on_patches_answers_alone_as_in_a_batch_and_listens():
 def test_the_machines_unet_hears_words_by_their_mean_and_by_looking():
     x, t, cond = torch.randn(5, 4, 4, 4), torch.tensor([1, 5, 50, 500, 1000]), torch.randn(5, 7, 64)
     far = cond + torch.randn(5, 1, 64) * torch.tensor([1.0, -1, 1, -1, 1, -1, 0])[:, None]        # of the same mean
-    model = wake(UNet(unet.LATENTS))
+    model = wake(UNet(LATENTS))
     assert (model.network(x, t, far) - model.network(x, t, cond)).abs().amax((1, 2, 3)).min() > 1e-4     # by looking
     assert not any(stage.look for stage in (*model.down, *model.up)) and model.middle.look is not None
-    deaf = replace(unet.LATENTS, middle=False)
+    deaf = replace(LATENTS, middle=False)
     model = wake(UNet(deaf))
     torch.testing.assert_close(model.network(x, t, far), model.network(x, t, cond), atol=1e-5, rtol=1e-5)
     assert (model.network(x, t, cond + 1) - model.network(x, t, cond)).abs().amax((1, 2, 3)).min() > 1e-4
@@ -129,7 +144,7 @@ def test_a_transformer_denoiser_refuses_what_it_was_not_built_for(shape, cond, w
 
 
 def test_digits_as_conditions_have_a_single_one():
-    states = unet.digit_states(torch.tensor([3, 0]))
+    states = digits.digit_states(torch.tensor([3, 0]))
     assert states.shape == (2, 1, 10) and states.sum() == 2 and states[0, 0, 3] == 1 and states[1, 0, 0] == 1
 
 
@@ -150,14 +165,14 @@ def test_autoencoder_is_48_times_smaller_and_deterministic():
         model.encode(torch.zeros(1, 3, 30, 32))
 
 
-def test_measured_latents_have_mean_0_and_spread_1_and_decode_undoes_the_scale(wardrobe):
+def test_measured_latents_have_mean_0_and_spread_1_and_decode_undoes_the_scale(captioned):
     torch.manual_seed(0)                                         # a random network, but the same one each time
     model = wake(Autoencoder()).eval()
-    pictures, _ = wardrobe.sample(1_500, generator_for(0))
+    pictures, _ = captioned.sample(1_500, generator_for(0))
     before = model.decoder(model.encoder(pictures[:2])[0])
     model.measure_latents(pictures)
     torch.testing.assert_close(model.encode(pictures).std((0, 2, 3)).detach(), torch.ones(4), atol=1e-4, rtol=0)
-    latents = model.encode(wardrobe.sample(1_500, generator_for(1))[0]).detach()
+    latents = model.encode(captioned.sample(1_500, generator_for(1))[0]).detach()
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=0.02, rtol=0)
     torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(4), atol=0.05, rtol=0)
     torch.testing.assert_close(model.decode(model.encode(pictures[:2])), before, atol=1e-4, rtol=1e-4)
@@ -232,14 +247,13 @@ def test_shifting_moves_each_picture_as_a_whole():
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "clip", "unet", "judge"])
-def test_the_full_budget_is_built_and_stepped_once(name, wardrobe, monkeypatch):
-    from minidiff import metrics
+def test_the_full_budget_is_built_and_stepped_once(name, captioned, monkeypatch):
     from minidiff.train import train
     monkeypatch.setenv("MINIDIFF_BUDGET", "full")
     recipe = {
-        "autoencoder": lambda: autoencoder.recipe(wardrobe), "clip": lambda: clip.recipe(wardrobe),
-        "judge": lambda: metrics.recipe(wardrobe),
-        "unet": lambda: unet.recipe(torch.randn(50, 4, 4, 4), lambda rows, g: torch.randn(len(rows), 10, 64),
+        "autoencoder": lambda: autoencoder.recipe(captioned), "clip": lambda: clip.recipe(captioned),
+        "judge": lambda: classifier.recipe(captioned),
+        "unet": lambda: denoiser.recipe(torch.randn(50, 4, 4, 4), lambda rows, g: torch.randn(len(rows), 10, 64),
                                     torch.zeros(1, 10, 64)),
     }[name]()
     before = [p.clone() for p in recipe.model.parameters()]

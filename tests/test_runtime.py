@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from minidiff import show
-from minidiff.runtime import autocast, budget, generator_for, noise_for, peak_memory_mb, runs_folder, seed_all
+from minidiff.tools import autocast, budget, generator_for, noise_for, peak_memory_mb, runs_folder, seed_all, show
 
 
 def test_noise_of_a_picture_is_private_normal_and_fresh_at_each_draw():

@@ -3,22 +3,28 @@
 import pytest
 import torch
 
-from minidiff import samplers
-from minidiff.clouds import Mixture, exact_denoiser
-from minidiff.objectives import WEIGHTS, denoising_loss, draw_levels, drop_condition
-from minidiff.runtime import generator_for, noise_for
-from minidiff.samplers import (
+from minidiff.data import Mixture
+from minidiff.diffusion import (
+    WEIGHTS,
+    Schedule,
+    add_noise,
     clipped,
-    crowded_levels,
     ddim_step,
     ddpm_step,
+    denoising_loss,
+    drop_condition,
+    exact_denoiser,
+    from_eps,
     guided,
     heun_step,
     inpainting,
+    karras_levels,
     langevin_step,
     sample,
+    sample_levels,
+    to_eps,
 )
-from minidiff.schedule import Schedule, add_noise, from_eps, to_eps
+from minidiff.tools import generator_for, noise_for
 
 COSINE = Schedule.cosine(1000)
 STEPS = [ddim_step, ddpm_step, heun_step]
@@ -154,7 +160,7 @@ def test_the_walk_stops_at_each_level_and_bad_requests_are_refused():
         with pytest.raises(ValueError, match="steps"):
             next(sample(toward, torch.zeros(1, 2), COSINE, steps))
     with pytest.raises(ValueError, match="seeds"):
-        last(sample(gaussian(0, 1, COSINE), torch.zeros(1, 2), COSINE, 4, samplers.ddpm_step))
+        last(sample(gaussian(0, 1, COSINE), torch.zeros(1, 2), COSINE, 4, ddpm_step))
 
 
 def test_the_loss_in_three_coordinates():
@@ -191,7 +197,7 @@ def test_dropping_the_condition():
 
 @pytest.mark.parametrize("steps, start", [(7, None), (25, None), (11, 400)])
 def test_crowded_levels_lie_where_the_formula_says(steps, start):
-    levels, first = crowded_levels(COSINE, steps, start), start or 1000
+    levels, first = karras_levels(COSINE, steps, start), start or 1000
     assert levels[0] == first and levels[-1] == 0 and len(levels) == steps + 1
     assert levels == sorted(set(levels), reverse=True)
     k = (1 / COSINE.alpha_bar.double() - 1).sqrt()
@@ -253,14 +259,14 @@ def test_a_walk_may_start_in_the_middle_of_the_noise():
 
 
 def test_levels_are_drawn_evenly_or_stratified_around_a_middle():
-    n, even = 100_003, draw_levels(100_003, COSINE, generator_for(0))
+    n, even = 100_003, sample_levels(100_003, COSINE, generator_for(0))
     assert even.min() == 1 and even.max() == 1000 and even.float().mean().item() == pytest.approx(500.5, abs=3)
     some = torch.arange(n) % 8 != 4
-    crowd = draw_levels(n, COSINE, generator_for(0), 0.7, 0.8)
+    crowd = sample_levels(n, COSINE, generator_for(0), 0.7, 0.8)
     logit = ((crowd[some] - 0.5) / 1000).logit()
     assert logit.mean().item() == pytest.approx(0.7, abs=0.01) and logit.std().item() == pytest.approx(0.8, abs=0.01)
     assert crowd[~some].float().mean().item() == pytest.approx(500.5, abs=10)          # one in eight is any level
-    few = draw_levels(8, COSINE, generator_for(1), 0.7, 0.8)[some[:8]]                 # each from its own eighth
+    few = sample_levels(8, COSINE, generator_for(1), 0.7, 0.8)[some[:8]]                 # each from its own eighth
     shares = torch.special.ndtr((((few - 0.5) / 1000).logit() - 0.7) / 0.8)
     assert (shares * 8).floor().tolist() == [0, 1, 2, 3, 5, 6, 7]
 

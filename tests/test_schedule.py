@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from minidiff.schedule import KINDS, Schedule, add_noise, from_eps, to_eps
+from minidiff.diffusion import KINDS, Schedule, add_noise, from_eps, to_eps
 
 SCHEDULES = {"cosine": Schedule.cosine(1000), "short": Schedule.cosine(7), "rescaled": Schedule.linear(50).rescaled()}
 

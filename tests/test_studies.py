@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from minidiff import study
-from minidiff.clouds import CLOUDS
+from minidiff.data import CLOUDS
+from minidiff.tools import study, write_json
 
 FOLDER = Path(__file__).parent.parent / "notebooks" / "studies"
 STUDIES = sorted(FOLDER.glob("*.py"))
@@ -57,7 +57,7 @@ def test_the_kept_toys_are_as_near_to_their_clouds_as_the_chapter_says():
 
 def test_written_json_reads_back_the_same_with_a_line_for_a_list_of_numbers(tmp_path):
     content = {"runs": [{"w2": [0.5, -1e-07, 3], "name": "a [1, 2] b"}, {"w2": []}], "none": None}
-    study.write_json(content, tmp_path / "deep" / "it.json")
+    write_json(content, tmp_path / "deep" / "it.json")
     text = (tmp_path / "deep" / "it.json").read_text()
     assert json.loads(text) == content and "[ 0.5, -1e-07, 3 ]" in text
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["it.json"]

@@ -10,12 +10,12 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from minidiff import autoencoder, metrics, report, text2image
 from minidiff.__main__ import GALLERY, main
-from minidiff.captions import is_held_out
-from minidiff.checkpoint import load_checkpoint, save_checkpoint
-from minidiff.samplers import ddim_step, ddpm_step
-from minidiff.unet import LATENTS, LATENTS_LARGE
+from minidiff.data import is_held_out, load_captioned_digits
+from minidiff.diffusion import ddim_step, ddpm_step
+from minidiff.models import LATENTS, LATENTS_LARGE
+from minidiff.pipelines import autoencoder, classifier, report, text2image
+from minidiff.training import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -58,42 +58,42 @@ def test_the_latents_on_the_way_end_in_the_picture(parts):
 
 
 def test_training_latents_are_standardized_and_never_held_out(parts, trained):
-    wardrobe, _ = text2image.wardrobes(trained)
-    latents, attributes = text2image.latents_of(wardrobe, parts.autoencoder, 2_000)
+    captioned, _ = load_captioned_digits(trained)
+    latents, attributes = text2image.latents_of(captioned, parts.autoencoder, 2_000)
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=0.03, rtol=0)
     assert not is_held_out(attributes).any()
 
 
 def test_in_the_small_budget_the_machine_learns_in_a_hurry_and_a_chapter_alone_does_not(parts, trained, monkeypatch):
-    wardrobe, _ = text2image.wardrobes(trained)
-    monkeypatch.setattr(text2image, "wardrobes", lambda *where: (wardrobe, wardrobe))
+    captioned, _ = load_captioned_digits(trained)
+    monkeypatch.setattr(text2image, "load_captioned_digits", lambda *where: (captioned, captioned))
     stages = list(text2image.recipes(trained))                   # fast: as in their own files
     assert [recipe.steps for recipe in stages] == [30, 30, 30, 30] and stages[3].config == LATENTS
     monkeypatch.setenv("MINIDIFF_BUDGET", "small")
     quick = [next(stage) for stage in [text2image.recipes(trained)] for _ in range(3)]
-    encoded = text2image.latents_of(wardrobe, parts.autoencoder, 100)
-    quick.append(text2image.unet_recipe(wardrobe, parts.clip, parts.autoencoder, encoded=encoded))
+    encoded = text2image.latents_of(captioned, parts.autoencoder, 100)
+    quick.append(text2image.unet_recipe(captioned, parts.clip, parts.autoencoder, encoded=encoded))
     for recipe in quick:
         told = {key: value for key, value in text2image.QUICK[recipe.name].items() if key != "levels"}
         assert {key: getattr(recipe, key) for key in told} == told
-    assert metrics.recipe(wardrobe).steps == 1_000 and autoencoder.recipe(wardrobe).steps == 1_440
+    assert classifier.recipe(captioned).steps == 1_000 and autoencoder.recipe(captioned).steps == 1_440
     monkeypatch.setenv("MINIDIFF_BUDGET", "full")
-    large = text2image.unet_recipe(wardrobe, parts.clip, parts.autoencoder, encoded=encoded)
+    large = text2image.unet_recipe(captioned, parts.clip, parts.autoencoder, encoded=encoded)
     assert large.config == LATENTS_LARGE and large.steps == 2_500
 
 
 def test_dressed_digits_are_kept_and_a_damaged_cache_is_made_again(trained, tmp_path):
-    first, _ = text2image.wardrobes(tmp_path)
+    first, _ = load_captioned_digits(tmp_path)
     path = tmp_path / "dressed.safetensors"
     stamp = path.stat().st_mtime_ns
-    text2image.wardrobes(tmp_path)
+    load_captioned_digits(tmp_path)
     assert path.stat().st_mtime_ns == stamp
     path.write_bytes(path.read_bytes()[:-9])
-    again, _ = text2image.wardrobes(tmp_path)
+    again, _ = load_captioned_digits(tmp_path)
     assert torch.equal(first.ink, again.ink) and path.stat().st_mtime_ns != stamp
     tensors, about = load_checkpoint(path)
     save_checkpoint(path, tensors, about | {"dressed": "other digits"})
-    assert torch.equal(text2image.wardrobes(tmp_path)[0].ink, first.ink)
+    assert torch.equal(load_captioned_digits(tmp_path)[0].ink, first.ink)
 
 
 def test_draw_writes_the_picture(trained, tmp_path, capsys):
@@ -128,8 +128,8 @@ def test_score_reports_every_number(trained, capsys):
 
 
 def test_the_two_crowds_of_real_digits_are_of_the_right_class_and_share_no_digit(trained, parts, monkeypatch):
-    train, val = text2image.wardrobes(trained)                   # 45 a class: odd, so that pairs could cross
-    seen, dress = [], train.dress
+    train, val = load_captioned_digits(trained)                   # 45 a class: odd, so that pairs could cross
+    seen, dress = [], train.render
     monkeypatch.setattr(train, "dress", lambda rows, asked: seen.append((rows, asked)) or dress(rows, asked))
     report.score(parts, train, val, n=200, steps=1)
     (even, asked), (odd, _) = seen
@@ -139,10 +139,10 @@ def test_the_two_crowds_of_real_digits_are_of_the_right_class_and_share_no_digit
 
 def test_real_digits_in_place_of_drawn_ones_score_at_the_floor(trained, parts, monkeypatch):
     """The yardstick itself: if drawing returned real dressed digits, distance and diversity would be the floor's."""
-    train, val = text2image.wardrobes(trained)
+    train, val = load_captioned_digits(trained)
     generator = torch.Generator().manual_seed(0)
     monkeypatch.setattr(report, "draw_all",
-                        lambda asked, *rest: train.dress(train.rows_for(asked[:, 0], generator), asked))
+                        lambda asked, *rest: train.render(train.rows_for(asked[:, 0], generator), asked))
     result = report.score(parts, train, val, n=400)
     assert result["diversity"] == pytest.approx(1, abs=0.1)
     assert result["frechet"] < 3 * result["frechet_floor"]

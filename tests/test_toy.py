@@ -3,20 +3,20 @@
 import pytest
 import torch
 
-from minidiff.clouds import cloud, coverage, exact_denoiser, named_mixture
-from minidiff.objectives import denoising_loss
-from minidiff.runtime import generator_for, noise_for
-from minidiff.samplers import heun_step, sample
-from minidiff.schedule import Schedule
-from minidiff.toy import PointConfig, PointDenoiser, floor_and_excess, recipe
-from minidiff.train import train
+from minidiff.data import cloud, named_mixture
+from minidiff.diffusion import Schedule, denoising_loss, exact_denoiser, heun_step, sample
+from minidiff.evaluation import coverage, floor_and_excess
+from minidiff.models import PointConfig, PointDenoiser
+from minidiff.pipelines import toy
+from minidiff.tools import generator_for, noise_for
+from minidiff.training import train
 
 COSINE = Schedule.cosine(1000)
 
 
 @pytest.fixture(scope="module")
 def trained_ring():
-    toy = recipe(cloud("ring", 20_000), steps=1_500)
+    toy = toy.recipe(cloud("ring", 20_000), steps=1_500)
     for _ in train(toy):
         pass
     return toy.model

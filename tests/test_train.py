@@ -11,10 +11,20 @@ import pytest
 import torch
 from torch import nn
 
-from minidiff.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
-from minidiff.optimizer import COEFFICIENTS, Muon, orthogonalize
-from minidiff.text2image import STAGES
-from minidiff.train import EMA, Recipe, lr_at, train
+from minidiff.pipelines import text2image
+from minidiff.training import (
+    COEFFICIENTS,
+    EMA,
+    CheckpointError,
+    Muon,
+    Recipe,
+    load_checkpoint,
+    load_weights,
+    lr_at,
+    orthogonalize,
+    save_checkpoint,
+    train,
+)
 
 
 @dataclass(frozen=True)
@@ -245,7 +255,7 @@ def test_half_a_training_is_not_taken_for_a_model(tmp_path):
         load_weights(path, lambda config: line_recipe().model)
 
 
-@pytest.mark.parametrize("stages", [("judge", "unet"), pytest.param(STAGES, marks=pytest.mark.slow)], ids=len)
+@pytest.mark.parametrize("stages", [("judge", "unet"), pytest.param(text2image.STAGES, marks=pytest.mark.slow)], ids=len)
 def test_killed_in_stage_after_stage_the_same_command_ends_in_the_same_weights(trained, tmp_path, stages):
     """kill -9 once in each of these stages, then the same command again, against an undisturbed run."""
     command = [sys.executable, "-m", "minidiff", "train", "--folder", str(tmp_path), "--save-every", "0.05"]
@@ -264,7 +274,7 @@ def test_killed_in_stage_after_stage_the_same_command_ends_in_the_same_weights(t
         killed.append(about["step"] < about["settings"]["steps"])
     subprocess.run(command, check=True, capture_output=True)
     assert killed == [True] * len(stages), "each stage was caught unfinished"
-    for stage in STAGES:
+    for stage in text2image.STAGES:
         ours, _ = load_checkpoint(tmp_path / f"{stage}.safetensors")
         theirs, _ = load_checkpoint(trained / f"{stage}.safetensors")
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs), stage

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minidiff.metrics import Judge
-from minidiff.runtime import generator_for
-from minidiff.train import train
-from minidiff.vit import ViT, ViTConfig, recipe, to_patches
+from minidiff.models import Classifier, ViT, ViTConfig, to_patches
+from minidiff.pipelines import classifier
+from minidiff.tools import generator_for
+from minidiff.training import train
 
 TINY = ViTConfig(size=10, patch=5, channels=3, width=14, heads=2, depth=2, classes=11)
 
@@ -62,11 +62,11 @@ def test_attention_maps_are_shares_of_one_look(vit):
     assert maps.shape == (2, 3, 2, 4) and bool((maps > 0).all()) and bool((maps.sum(-1) < 1).all())
 
 
-@pytest.mark.parametrize("make, cut, least", [(ViT, 2, 0.5), (Judge, 0, 0.9)])
+@pytest.mark.parametrize("make, cut, least", [(ViT, 2, 0.5), (Classifier, 0, 0.9)])
 def test_a_short_training_already_reads_digits(digits, make, cut, least):
     torch.manual_seed(0)
     inside = (..., slice(cut, 32 - cut), slice(cut, 32 - cut))   # the transformer does without the empty rim
-    job = recipe(make(), digits.train[inside], digits.train_labels, steps=100)
+    job = classifier.digits_recipe(make(), digits.train[inside], digits.train_labels, steps=100)
     for _ in train(job):
         pass
     with torch.no_grad():

@@ -5,12 +5,13 @@ from functools import cache
 
 import torch
 
-from minidiff.clouds import Mixture, exact_denoiser, log_density
-from minidiff.data import load_digits
+from minidiff.data.clouds import Mixture
+from minidiff.data.digits import load_digits
+from minidiff.diffusion.exact import exact_denoiser, log_density
+from minidiff.diffusion.samplers import ddim_step
+from minidiff.diffusion.schedule import Schedule, add_noise, from_eps, to_eps
 from minidiff.exercises import Exercise, randn, there_and_back
-from minidiff.runtime import noise_for
-from minidiff.samplers import ddim_step
-from minidiff.schedule import Schedule, add_noise, from_eps, to_eps
+from minidiff.tools.runtime import noise_for
 
 
 def two_portions():

@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 import torch
 
-from minidiff.clouds import exact_denoiser, named_mixture
+from minidiff.data.clouds import named_mixture
+from minidiff.diffusion.exact import exact_denoiser
+from minidiff.diffusion.samplers import ddpm_step, heun_step, sample
+from minidiff.diffusion.schedule import Schedule, from_eps
 from minidiff.exercises import Exercise, randn
-from minidiff.runtime import noise_for
-from minidiff.samplers import ddpm_step, heun_step, sample
-from minidiff.schedule import Schedule, from_eps
-from minidiff.train import EMA
+from minidiff.tools.runtime import noise_for
+from minidiff.training.ema import EMA
 
 
 def average(shadow, weights, updates, decay):

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import torch
 from torch.nn import functional as F
 
-from minidiff.attention import attention_weights
-from minidiff.captions import PAD
+from minidiff.data.captions import PAD
 from minidiff.exercises import Exercise, randn
-from minidiff.transformer import Block, next_word_loss, next_word_shares
+from minidiff.models.attention import attention_weights
+from minidiff.models.blocks import Block
+from minidiff.models.gpt import next_token_probs, next_word_loss
 
 
 def block(x, attention, mlp, norm1, norm2):
@@ -137,7 +138,7 @@ EXERCISES = [
             "You divided by the number of words that count; the surprise of each word by itself is asked for.":
                 surprise(last=lambda loss, ids: loss / (ids[:, 1:] != PAD).sum())}),
     Exercise(
-        "2.8", "Hot, cold and the best k", "code", stars=2, minutes=10, reference=next_word_shares,
+        "2.8", "Hot, cold and the best k", "code", stars=2, minutes=10, reference=next_token_probs,
         prompt="Logits to shares, with the two knobs of the text: a temperature, and only the `top_k` likeliest words.",
         signature="my_shares(logits, temperature, top_k)", shapes="logits (B, V) -> (B, V), rows sum to 1",
         cases=lambda: [(randn(11, 5, 13), 0.5, 3), (randn(12, 3, 7), 2.0, 5), (randn(13, 2, 11), 0.7, 11)],

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import torch
 from torch.nn import functional as F
 
-from minidiff.clip import Clip, contrastive_loss, sigmoid_loss
 from minidiff.exercises import Exercise, randn
+from minidiff.models.clip import Clip, contrastive_loss, sigmoid_loss
 
 
 def clip_logits(pictures, captions, log_scale):

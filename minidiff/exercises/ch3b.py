@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from minidiff.captions import SIZES, UNSAID, WORDS, all_combinations, is_true_of, parse, sentence
-from minidiff.clip import recall_at
+from minidiff.data.captions import SIZES, UNSAID, WORDS, all_combinations, is_true_of, parse, sentence
+from minidiff.evaluation.metrics import recall_at
 from minidiff.exercises import Exercise, randn
 
 SAID = [(7, 0, 2, 0), (0, 0, 0, 0), (-1, -1, -1, -1), (-1, 5, -1, 2), (9, -1, 1, -1), (0, 3, -1, 1), (-1, -1, 0, 0)]

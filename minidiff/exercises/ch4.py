@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minidiff.blocks import time_embedding
 from minidiff.exercises import Exercise, randn, there_and_back
-from minidiff.unet import Stage, UNet
+from minidiff.models.blocks import time_embedding
+from minidiff.models.unet import Stage, UNet
 
 
 def seen_by(strides):

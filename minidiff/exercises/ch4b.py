@@ -4,11 +4,11 @@ from functools import cache
 
 import torch
 
-from minidiff.data import load_digits
+from minidiff.data.digits import load_digits
+from minidiff.diffusion.guidance import clipped, inpainting
+from minidiff.diffusion.losses import denoising_loss
+from minidiff.diffusion.schedule import Schedule, from_eps, to_eps
 from minidiff.exercises import Exercise, randn
-from minidiff.objectives import denoising_loss
-from minidiff.samplers import clipped, inpainting
-from minidiff.schedule import Schedule, from_eps, to_eps
 
 
 def min_snr(guess, eps, t, schedule):

@@ -4,11 +4,12 @@ import math
 
 import torch
 
-from minidiff.clouds import Mixture, exact_denoiser
+from minidiff.data.clouds import Mixture
+from minidiff.diffusion.exact import exact_denoiser
+from minidiff.diffusion.samplers import ddim_step, sample
+from minidiff.diffusion.schedule import Schedule
+from minidiff.evaluation.metrics import frechet_distance, wilson
 from minidiff.exercises import Exercise, randn
-from minidiff.metrics import frechet_distance, wilson
-from minidiff.samplers import ddim_step, sample
-from minidiff.schedule import Schedule
 
 
 def walk(denoise, x, schedule, steps):

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import torch
 
-from minidiff.autoencoder import Autoencoder, psnr
-from minidiff.dressing import lean_of, stroke_width
+from minidiff.data.rendering import lean_of, stroke_width
+from minidiff.evaluation.metrics import psnr
 from minidiff.exercises import Exercise, randn, there_and_back
+from minidiff.models.autoencoder import Autoencoder
 
 
 def decibels(peak=4.0, times=10, log=torch.log10, error=lambda x, y: (x - y).square().flatten(1).mean(1),

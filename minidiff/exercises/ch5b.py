@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import torch
 
-from minidiff.autoencoder import Autoencoder, kl_to_normal, psnr
+from minidiff.diffusion.schedule import Schedule
+from minidiff.evaluation.metrics import psnr
 from minidiff.exercises import Exercise, randn
-from minidiff.schedule import Schedule
+from minidiff.models.autoencoder import Autoencoder, kl_to_normal
 
 
 def autoencoder_loss(pictures, mean, logvar, decode, weight, seed):

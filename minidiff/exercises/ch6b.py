@@ -2,12 +2,14 @@
 
 import torch
 
-from minidiff.captions import caption_index, every_caption
-from minidiff.clouds import Mixture, exact_denoiser
+from minidiff.data.captions import caption_index, every_caption
+from minidiff.data.clouds import Mixture
+from minidiff.diffusion.exact import exact_denoiser
+from minidiff.diffusion.samplers import ddim_step, sample
+from minidiff.diffusion.schedule import Schedule, add_noise
+from minidiff.evaluation.metrics import diversity, wilson
+from minidiff.evaluation.readers import ink_of
 from minidiff.exercises import Exercise, randn, there_and_back
-from minidiff.metrics import ink_of, spread, wilson
-from minidiff.samplers import ddim_step, sample
-from minidiff.schedule import Schedule, add_noise
 
 
 def numbered(radix, shift=1, forward=True):
@@ -140,7 +142,7 @@ EXERCISES = [
             "You took the stops of the whole walk and left out those above the level: those are fewer than `steps`.":
                 restarted(stops=lambda level, steps, S: [level, *(t for t in even(S, steps) if t < level)])}),
     Exercise(
-        "6.7", "How varied?", "code", stars=2, minutes=25, reference=spread,
+        "6.7", "How varied?", "code", stars=2, minutes=25, reference=diversity,
         cases=lambda: [crowd_case(31, 17, 5, 7), crowd_case(41, 13, 3, 2)],
         prompt="Diversity: the mean distance between two pictures of the same digit, stroke and lean (the color may "
                "differ, and so only the ink is compared: the brightest of the three channels, (x + 1) / 2), divided by "

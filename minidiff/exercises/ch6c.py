@@ -3,18 +3,28 @@
 import torch
 from torch.nn import functional as F
 
-from minidiff.captions import LENGTH, VOCABULARY, all_combinations, detokenize, is_true_of, parse, sentence, tokenize
-from minidiff.clouds import Mixture, exact_denoiser, log_density
+from minidiff.data.captions import (
+    LENGTH,
+    VOCABULARY,
+    all_combinations,
+    detokenize,
+    is_true_of,
+    parse,
+    sentence,
+    tokenize,
+)
+from minidiff.data.clouds import Mixture
+from minidiff.diffusion.exact import exact_denoiser, log_density
+from minidiff.diffusion.samplers import heun_step, sample
+from minidiff.diffusion.schedule import Schedule
 from minidiff.exercises import Exercise, randn
-from minidiff.runtime import noise_for
-from minidiff.samplers import heun_step, sample
-from minidiff.schedule import Schedule
-from minidiff.transformer import upsample
+from minidiff.pipelines import language
+from minidiff.tools.runtime import noise_for
 
 
 def longer(score, captions):
     """`upsample` by a writer that always takes the best word."""
-    return upsample(score, captions, torch.Generator().manual_seed(0), temperature=1e-3)
+    return language.upsample(score, captions, torch.Generator().manual_seed(0), temperature=1e-3)
 
 
 def writer_cases():

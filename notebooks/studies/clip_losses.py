@@ -12,29 +12,28 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from minidiff import clip, show, study
-from minidiff.captions import SIZES, caption_index, drop_words, grammar, is_held_out, is_true_of, parse
-from minidiff.data import load_digits
-from minidiff.dressing import Wardrobe, shapes
-from minidiff.metrics import accuracy
-from minidiff.runtime import budget, generator_for, seed_all
-from minidiff.train import Recipe, train
+from minidiff.data import SIZES, CaptionedDigits, caption_index, drop_words, grammar, is_held_out, is_true_of
+from minidiff.data import load_digits, parse, render_styles, shift
+from minidiff.evaluation import accuracy, read_zero_shot
+from minidiff.models import Clip, ClipConfig, ImageTower, contrastive_loss, sigmoid_loss
+from minidiff.tools import budget, generator_for, seed_all, show, study
+from minidiff.training import Recipe, train
 
 SEEDS, STEPS, BATCH = budget([0, 1, 2], [0, 1, 2], [0]), budget(300, 300, 4), budget(256, 256, 32)
 EVERY, _ = grammar(0.25)
 
 
 def several_right(logits, true, model, seen, said):
-    return clip.contrastive_loss(logits, true)
+    return contrastive_loss(logits, true)
 
 
 def one_right(logits, true, model, seen, said):
     """Plain CLIP: its own caption is right, and all others are wrong, equal ones too."""
-    return clip.contrastive_loss(logits, torch.eye(len(logits), dtype=torch.bool))
+    return contrastive_loss(logits, torch.eye(len(logits), dtype=torch.bool))
 
 
 def yes_or_no(logits, true, model, seen, said):
-    return clip.sigmoid_loss(logits, true, model.bias)
+    return sigmoid_loss(logits, true, model.bias)
 
 
 def soft_targets(logits, true, model, seen, said):
@@ -52,18 +51,18 @@ LOSSES = {FULL: several_right, "several right": several_right, "one right": one_
 class Twin(torch.nn.Module):
     """The image tower alone, with a label for each attribute: what supervision reaches in the same seconds."""
 
-    def __init__(self, config=clip.ClipConfig()):
+    def __init__(self, config=ClipConfig()):
         super().__init__()
-        self.image, self.config = clip.ImageTower(config.widths, config.embed_width), config
+        self.image, self.config = ImageTower(config.widths, config.embed_width), config
         self.out = torch.nn.Linear(config.embed_width, sum(SIZES))
 
     def forward(self, pictures):
         return self.out(F.silu(self.image(pictures).float())).split(SIZES, 1)
 
 
-def job_for(name, wardrobe, seed):
+def job_for(name, captioned, seed):
     seed_all(seed)
-    model = Twin() if name == "supervised twin" else clip.Clip()
+    model = Twin() if name == "supervised twin" else Clip()
     if name == "yes or no":
         model.bias = torch.nn.Parameter(torch.tensor(-10.0))     # the best of six starts; with SigLIP's own scale of
         model.log_scale.data.fill_(math.log(20.0))               # 10 it reads 80 % of the digits after these steps
@@ -71,8 +70,8 @@ def job_for(name, wardrobe, seed):
         model.log_scale = torch.nn.Parameter(torch.tensor(0.0), requires_grad=False)
 
     def loss_of(model, generator):
-        pictures, attributes = wardrobe.sample(BATCH, generator)
-        pictures = clip.shift(pictures, 2, generator)
+        pictures, attributes = captioned.sample(BATCH, generator)
+        pictures = shift(pictures, 2, generator)
         if name == "supervised twin":
             answers = model(pictures)
             return sum(F.cross_entropy(answer, column) for answer, column in zip(answers, attributes.T)) / 4
@@ -98,11 +97,11 @@ def measure(model, val):
     read, asked, some = [], [], slice(None, None, budget(1, 1, 25))
     for dress in torch.cartesian_prod(*(torch.arange(size) for size in SIZES[1:])):
         attributes = torch.cat([val.labels[some, None], dress.expand(len(val.labels[some]), 3)], 1)
-        pictures = val.dress(torch.arange(len(val.labels))[some], attributes)
+        pictures = val.render(torch.arange(len(val.labels))[some], attributes)
         if isinstance(model, Twin):
             read.append(torch.stack([answer.argmax(1) for answer in model(pictures)], 1))
         else:
-            read.append(clip.read(model, pictures))
+            read.append(read_zero_shot(model, pictures))
         asked.append(attributes)
     read, asked = torch.cat(read), torch.cat(asked)
     held = is_held_out(asked)
@@ -128,12 +127,12 @@ def picture(model, val):
 
 def main():
     digits, some, results = load_digits(), slice(None, None, budget(1, 1, 10)), {}
-    wardrobe = Wardrobe(shapes(digits.train[some]), digits.train_labels[some])
-    val = Wardrobe(shapes(digits.val), digits.val_labels)
+    captioned = CaptionedDigits(render_styles(digits.train[some]), digits.train_labels[some])
+    val = CaptionedDigits(render_styles(digits.val), digits.val_labels)
     for name in [*LOSSES, "supervised twin"]:
         results[name] = []
         for seed in SEEDS:
-            job = job_for(name, wardrobe, seed)
+            job = job_for(name, captioned, seed)
             states = list(train(job))
             steps = torch.tensor([state.seconds for state in states]).diff()
             seconds = steps.median().item() * job.steps

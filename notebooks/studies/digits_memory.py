@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from digits_unet import DEVICE, draw
 
-from minidiff import show, study, unet
 from minidiff.data import load_digits
-from minidiff.metrics import nearest
-from minidiff.runtime import budget, generator_for
-from minidiff.samplers import ddim_step
-from minidiff.train import train
+from minidiff.diffusion import ddim_step
+from minidiff.evaluation import nearest
+from minidiff.pipelines import digits
+from minidiff.tools import budget, generator_for, show, study
+from minidiff.training import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 SIZES = [10, 100, 1_000, 4_500]
@@ -31,7 +31,7 @@ def main():
         for size in SIZES:
             few = by_class[order[:size // 10]].flatten()         # as many of each class
             pictures, labels = digits.train[few].to(DEVICE), digits.train_labels[few].to(DEVICE)
-            training = unet.digits_recipe(pictures, labels, seed, steps=STEPS, batch=budget(64, 64, 32))
+            training = digits.recipe(pictures, labels, seed, steps=STEPS, batch=budget(64, 64, 32))
             losses = [state.loss for state in train(training)]
             drawn = draw(training.model, asked, 1, ddim_step, budget(25, 25, 3))
             distance, row = nearest(drawn, pictures)

@@ -11,13 +11,12 @@ from digits_unet import DEVICE, by_parts, draw, trained_judge
 from torch import nn
 from torch.nn import functional as F
 
-from minidiff import show, study, unet
-from minidiff.blocks import ResBlock, time_embedding
 from minidiff.data import load_digits
-from minidiff.runtime import budget
-from minidiff.samplers import ddim_step
-from minidiff.schedule import Schedule, to_eps
-from minidiff.train import train
+from minidiff.diffusion import Schedule, ddim_step, to_eps
+from minidiff.models import DIGIT_PICTURES, ResBlock, UNet, time_embedding
+from minidiff.pipelines import digits
+from minidiff.tools import budget, show, study
+from minidiff.training import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 SECONDS, N = budget(20, 20, 0.2), budget(100, 100, 20)
@@ -28,7 +27,7 @@ class Flat(nn.Module):
 
     def __init__(self, width, depth, kernel):
         super().__init__()
-        self.config, self.schedule = unet.DIGITS, Schedule.cosine()
+        self.config, self.schedule = DIGIT_PICTURES, Schedule.cosine()
         self.time, self.told = nn.Linear(32, 4 * width), nn.Linear(10, 4 * width)
         self.first, self.last = nn.Conv2d(1, width, kernel, padding="same"), nn.Conv2d(width, 1, kernel, padding="same")
         self.blocks = nn.ModuleList(ResBlock(width, width, 4 * width) for _ in range(depth))
@@ -46,7 +45,7 @@ class Flat(nn.Module):
 
 
 NETS = {"each pixel alone": lambda: Flat(160, 2, 1), "stack of convolutions": lambda: Flat(40, 12, 3),
-        "UNet": lambda: unet.UNet(unet.DIGITS)}
+        "UNet": lambda: UNet(DIGIT_PICTURES)}
 
 
 def main():
@@ -54,7 +53,7 @@ def main():
     asked = torch.arange(N) % 10
     for seed in SEEDS:
         for name, make in NETS.items():
-            training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed)
+            training = digits.recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed)
             training.model = make().to(DEVICE)
             measuring = train(training)
             next(measuring)                                      # the first step is slow: it prepares
@@ -62,7 +61,7 @@ def main():
             for _ in range(2):
                 next(measuring)
             measuring.close()
-            training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed,
+            training = digits.recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed,
                                           steps=max(3, round(SECONDS / (time.perf_counter() - start) * 2)))
             training.model, start = make().to(DEVICE), time.perf_counter()
             for _ in train(training):

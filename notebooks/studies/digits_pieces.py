@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from minidiff import study, unet
-from minidiff.blocks import ResBlock
 from minidiff.data import load_digits
-from minidiff.objectives import denoising_loss, draw_levels
-from minidiff.runtime import budget, generator_for, pick_device, seed_all
-from minidiff.train import train
+from minidiff.diffusion import denoising_loss, sample_levels
+from minidiff.models import DIGIT_PICTURES, ResBlock, Stage
+from minidiff.pipelines import digits
+from minidiff.tools import budget, generator_for, pick_device, seed_all, study
+from minidiff.training import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 STEPS = budget(120, 120, 3)
@@ -67,9 +67,9 @@ def no_wires(model):
 
     across = [model.config.widths[0]]                                         # channels of each wire, in the order of the way down
     for layer in model.down:
-        across.append(layer.res.conv2.out_channels if isinstance(layer, unet.Stage) else layer.conv.out_channels)
+        across.append(layer.res.conv2.out_channels if isinstance(layer, Stage) else layer.conv.out_channels)
     for layer in model.up:
-        if isinstance(layer, unet.Stage):
+        if isinstance(layer, Stage):
             layer.across = across.pop()
             layer.register_forward_pre_hook(cut)
 
@@ -91,9 +91,9 @@ WITHOUT = {"all pieces": lambda model: None, "no wires across": no_wires, "no x 
 def loss_on(model, digits):
     """The loss (v) on the unseen digits, with the same noise and the same levels every time."""
     generator, n = generator_for(7), budget(500, 500, 20)
-    t, eps = draw_levels(n, model.schedule, generator, 0.0, 1.5), torch.randn(n, 1, 32, 32, generator=generator)
+    t, eps = sample_levels(n, model.schedule, generator, 0.0, 1.5), torch.randn(n, 1, 32, 32, generator=generator)
     order = torch.randperm(500, generator=generator)[:n]         # the digits are sorted, and so are the levels
-    x0, cond = digits.val[order].to(DEVICE), unet.digit_states(digits.val_labels[order]).to(DEVICE)
+    x0, cond = digits.val[order].to(DEVICE), digits.digit_states(digits.val_labels[order]).to(DEVICE)
     return denoising_loss(model, x0, t.to(DEVICE), eps.to(DEVICE), model.schedule, cond).mean().item()
 
 
@@ -102,8 +102,8 @@ def main():
     for seed in SEEDS:
         for name, take_away in WITHOUT.items():
             looks = name == "attention added"
-            config = replace(unet.DIGITS, attention=(False, looks), middle=looks)
-            training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed, config,
+            config = replace(DIGIT_PICTURES, attention=(False, looks), middle=looks)
+            training = digits.recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed, config,
                                           steps=STEPS, batch=budget(64, 64, 32), levels=(0.0, 1.5))
             training.ema = None
             seed_all(seed)

@@ -8,18 +8,18 @@ from pathlib import Path
 import torch
 from digits_unet import DEVICE, FOLDER, by_parts, draw, real_digits, trained_judge
 
-from minidiff import show, study, unet
 from minidiff.data import load_digits
-from minidiff.metrics import frechet_with_floor, spread
-from minidiff.runtime import budget
-from minidiff.samplers import crowded_levels, ddim_step, ddpm_step, heun_step, spaced_levels
-from minidiff.train import train
+from minidiff.diffusion import ddim_step, ddpm_step, heun_step, karras_levels, spaced_levels
+from minidiff.evaluation import diversity, frechet_with_floor
+from minidiff.pipelines import digits
+from minidiff.tools import budget, show, study
+from minidiff.training import train
 
 STEPS = budget([5, 10, 25, 50, 100, 1_000], [5, 10, 25, 50, 100, 1_000], [2, 3])
 GUIDANCE = budget([0, 0.5, 1, 1.5, 2, 4, 8], [0, 0.5, 1, 1.5, 2, 4, 8], [0, 2])
-SAMPLERS = {"DDPM, even": (ddpm_step, spaced_levels, 1_000), "DDPM, crowded": (ddpm_step, crowded_levels, 50),
-            "DDIM, even": (ddim_step, spaced_levels, 100), "DDIM, crowded": (ddim_step, crowded_levels, 50),
-            "second order, crowded": (heun_step, crowded_levels, 25)}                  # and at most so many steps
+SAMPLERS = {"DDPM, even": (ddpm_step, spaced_levels, 1_000), "DDPM, crowded": (ddpm_step, karras_levels, 50),
+            "DDIM, even": (ddim_step, spaced_levels, 100), "DDIM, crowded": (ddim_step, karras_levels, 50),
+            "second order, crowded": (heun_step, karras_levels, 25)}                  # and at most so many steps
 N = budget(400, 400, 20)
 
 
@@ -28,21 +28,21 @@ def main():
     asked = torch.arange(N) % 10
     every, labels = real_digits(digits, 2 * N)
     real = by_parts(judge.features, every)
-    training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE))
+    training = digits.recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE))
     for _ in train(training, f"{FOLDER}/unet_digits.safetensors"):                   # loaded if chapter 4 has run
         pass
 
     def only_digit(labels):                                      # no stroke, no lean: one group a digit
         return torch.nn.functional.pad(labels[:, None], (0, 3))
 
-    real_spread = spread(every[:N], only_digit(labels[:N]))
+    real_spread = diversity(every[:N], only_digit(labels[:N]))
 
-    def measured(w, step, steps, spacing=crowded_levels):
+    def measured(w, step, steps, spacing=karras_levels):
         drawn = draw(training.model, asked, w, step, steps, spacing)
         right = (by_parts(judge, drawn).argmax(1).cpu() == asked).float().mean().item()
         distance, floor = frechet_with_floor(by_parts(judge.features, drawn), real, labels)
         row = {"right": right, "frechet": distance, "floor": floor,
-               "diversity": spread(drawn.cpu(), only_digit(asked)) / real_spread}
+               "diversity": diversity(drawn.cpu(), only_digit(asked)) / real_spread}
         print(w, step.__name__, spacing.__name__, steps, row, flush=True)
         return row
 

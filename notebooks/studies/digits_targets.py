@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from digits_unet import DEVICE, by_parts, draw, real_digits, trained_judge
 
-from minidiff import show, study, unet
 from minidiff.data import load_digits
-from minidiff.metrics import frechet_with_floor
-from minidiff.runtime import budget
-from minidiff.samplers import ddim_step
-from minidiff.train import train
+from minidiff.diffusion import ddim_step
+from minidiff.evaluation import frechet_with_floor
+from minidiff.models import DIGIT_PICTURES
+from minidiff.pipelines import digits
+from minidiff.tools import budget, show, study
+from minidiff.training import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 STEPS, N = budget(400, 400, 3), budget(300, 300, 20)
@@ -29,8 +30,8 @@ def main():
     real = by_parts(judge.features, every)
     for seed in SEEDS:
         for name, (predicts, weight, levels) in WAYS.items():
-            training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed,
-                                          replace(unet.DIGITS, predicts=predicts), steps=STEPS,
+            training = digits.recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed,
+                                          replace(DIGIT_PICTURES, predicts=predicts), steps=STEPS,
                                           batch=budget(64, 64, 32), weight=weight, levels=levels)
             for _ in train(training):
                 pass

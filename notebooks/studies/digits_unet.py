@@ -8,14 +8,13 @@ from pathlib import Path
 
 import torch
 
-from minidiff import metrics, show, study, unet
-from minidiff.data import load_digits
-from minidiff.metrics import Judge, frechet_with_floor, wilson
-from minidiff.runtime import autocast, budget, noise_for, pick_device, seed_all
-from minidiff.samplers import clipped, crowded_levels, ddim_step, ddpm_step, guided, sample
-from minidiff.text2image import wardrobes
-from minidiff.train import train
-from minidiff.vit import recipe
+from minidiff.data import load_captioned_digits, load_digits
+from minidiff.diffusion import clipped, ddim_step, ddpm_step, guided, karras_levels, sample
+from minidiff.evaluation import frechet_with_floor, wilson
+from minidiff.models import Classifier
+from minidiff.pipelines import classifier, digits
+from minidiff.tools import autocast, budget, noise_for, pick_device, seed_all, show, study
+from minidiff.training import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 N, STEPS = budget(5_000, 5_000, 20), budget(25, 25, 3)
@@ -24,11 +23,11 @@ DEVICE, FOLDER = pick_device(), os.environ.get("MINIDIFF_FOLDER", "runs")
 
 
 @torch.no_grad()
-def draw(model, asked, w, step, steps=STEPS, spacing=crowded_levels):
+def draw(model, asked, w, step, steps=STEPS, spacing=karras_levels):
     """Digits as asked (N,) -> pictures (N, 1, 32, 32)."""
     null, parts = torch.zeros(1, 1, 10, device=DEVICE), []
     for rows in torch.arange(len(asked)).split(250 if DEVICE.type == "cpu" else 5_000):
-        cond = unet.digit_states(asked[rows].to(DEVICE))
+        cond = digits.digit_states(asked[rows].to(DEVICE))
         noise = noise_for(rows.tolist(), (1, 32, 32)).to(DEVICE)
         denoise = clipped(guided(model, null, w), model.schedule)
         with autocast(DEVICE):
@@ -40,7 +39,7 @@ def draw(model, asked, w, step, steps=STEPS, spacing=crowded_levels):
 
 def trained_judge():
     """The judge that `make demo` trained; trained here where there is none."""
-    judging = metrics.recipe(wardrobes(FOLDER)[0])
+    judging = classifier.recipe(load_captioned_digits(FOLDER)[0])
     for _ in train(judging, f"{FOLDER}/judge_long.safetensors"):
         pass
     return judging.model.to(DEVICE)
@@ -73,8 +72,8 @@ def real_digits(digits, count):
 def learned_from(pictures, labels, digits, seed):
     """How many unseen real digits a small CNN reads that learned from these pictures."""
     seed_all(seed)
-    model = Judge()
-    for _ in train(recipe(model, pictures.cpu(), labels.cpu(), seed, budget(900, 900, 3))):
+    model = Classifier()
+    for _ in train(classifier.digits_recipe(model, pictures.cpu(), labels.cpu(), seed, budget(900, 900, 3))):
         pass
     with torch.no_grad():
         return (model(digits.val).argmax(1) == digits.val_labels).float().mean().item()
@@ -86,7 +85,7 @@ def main():
     every, labels = real_digits(digits, budget(5_000, 5_000, 20))
     real = by_parts(judge.features, every)
     for seed in SEEDS:
-        training = unet.digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed)
+        training = digits.recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed)
         start = time.perf_counter()
         for _ in train(training):
             pass

@@ -10,11 +10,11 @@ from unittest.mock import patch
 
 import torch
 
-from minidiff import attention, show, study
-from minidiff.captions import detokenize, next_word_entropy, said_twice
-from minidiff.runtime import budget, budget_name, generator_for
-from minidiff.train import train
-from minidiff.transformer import GPTConfig, continue_caption, gpt_recipe, next_word_loss
+from minidiff.data import detokenize, next_word_entropy, said_twice
+from minidiff.models import GPTConfig, next_word_loss
+from minidiff.pipelines import language
+from minidiff.tools import budget, budget_name, generator_for, show, study
+from minidiff.training import train
 
 SEEDS, STEPS, SAID, EVERY = budget([0, 1, 2], [0, 1, 2], [0]), budget(600, 600, 20), budget(1_000, 1_000, 20), 10
 
@@ -50,7 +50,7 @@ def run(mistake, seed):
     """Train with the mistake -> its loss on every text in its share, its curve, and what it says."""
     wrong = MISTAKES[mistake]
     with patch.object(attention, "attention_weights", wrong) if wrong else nullcontext():
-        recipe = gpt_recipe(IDS, SHARES, seed, GPTConfig(causal=mistake != "no mask"), STEPS)
+        recipe = language.recipe(IDS, SHARES, seed, GPTConfig(causal=mistake != "no mask"), STEPS)
         model = recipe.model
         if mistake == "no positions":
             model.position.data.zero_()
@@ -61,7 +61,7 @@ def run(mistake, seed):
             changed = IDS.clone()
             changed[:, -1] = 9                                   # another word at the end: what changes before it?
             leak = (model(IDS)[:, :-1] - model(changed)[:, :-1]).abs().max().item()
-        said = continue_caption(model, "", SAID, generator_for(1))
+        said = language.generate(model, "", SAID, generator_for(1))
     return {"seed": seed, "loss": loss, "leak": leak, "valid": sum(map(valid, said)) / SAID,
             "different": len(set(said)) / SAID, "curve": losses.view(-1, EVERY).mean(1).tolist()}
 

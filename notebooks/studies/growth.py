@@ -10,16 +10,13 @@ from digits_unet import DEVICE, by_parts
 from text_seeds import ready
 from torch.nn import functional as F
 
-from minidiff import autoencoder, study
-from minidiff.autoencoder import AutoencoderConfig, psnr
-from minidiff.captions import sentence
-from minidiff.dressing import Wardrobe
-from minidiff.metrics import accuracy, frechet_with_floor, spread
-from minidiff.runtime import autocast, budget, generator_for, noise_for
-from minidiff.samplers import guided, heun_step, sample
-from minidiff.text2image import BELOW, QUICK, latents_of, unet_recipe
-from minidiff.train import train
-from minidiff.unet import UNetConfig
+from minidiff.data import CaptionedDigits, sentence
+from minidiff.diffusion import guided, heun_step, samplers
+from minidiff.evaluation import accuracy, diversity, frechet_with_floor, psnr
+from minidiff.models import AutoencoderConfig, UNetConfig
+from minidiff.pipelines import autoencoder, text2image
+from minidiff.tools import autocast, budget, generator_for, noise_for, study
+from minidiff.training import train
 
 N = budget(1_000, 1_000, 24)                                     # captions
 SIZES = [32, 64, 128] if DEVICE.type == "cuda" else [32, 64]     # at 128 two cores would take half an hour
@@ -29,20 +26,20 @@ USUAL = {"digits": 4_500, "width": 64, "channels": 4, "size": 32}
 
 
 class Scaled:
-    """A wardrobe whose pictures come in another size."""
+    """A captioned whose pictures come in another size."""
 
-    def __init__(self, wardrobe, size):
-        self.wardrobe, self.size, self.labels = wardrobe, size, wardrobe.labels
+    def __init__(self, captioned, size):
+        self.captioned, self.size, self.labels = captioned, size, captioned.labels
 
     def sample(self, count, generator):
-        pictures, attributes = self.wardrobe.sample(count, generator)
+        pictures, attributes = self.captioned.sample(count, generator)
         return F.interpolate(pictures, size=(self.size, self.size), mode="bilinear"), attributes
 
 
-def fewer(wardrobe, count):
-    """The wardrobe with the first digits of each class only."""
-    rows = torch.cat([torch.arange(count // 10, device=DEVICE) + start for start in wardrobe.start.tolist()])
-    return Wardrobe(wardrobe.ink[rows].cpu(), wardrobe.labels[rows].cpu(), DEVICE)
+def fewer(captioned, count):
+    """The captioned with the first digits of each class only."""
+    rows = torch.cat([torch.arange(count // 10, device=DEVICE) + start for start in captioned.start.tolist()])
+    return CaptionedDigits(captioned.ink[rows].cpu(), captioned.labels[rows].cpu(), DEVICE)
 
 
 def trained(recipe):
@@ -60,7 +57,7 @@ def drawn(asked, parts, model, net, size):
         text = parts.clip.text_states([sentence(row) for row in asked[rows].tolist()])
         noise = noise_for(rows.tolist(), (net.config.channels, size // 8, size // 8)).to(DEVICE)
         with autocast(DEVICE):
-            *_, (_, z) = sample(guided(net, null, 3.0, BELOW), noise, net.schedule, budget(15, 15, 3),
+            *_, (_, z) = samplers.sample(guided(net, null, 3.0, text2image.BELOW), noise, net.schedule, budget(15, 15, 3),
                                 heun_step, text)
             pictures.append(F.avg_pool2d(model.decode(z.float()).clamp(-1, 1), size // 32))
     return torch.cat(pictures)
@@ -69,30 +66,30 @@ def drawn(asked, parts, model, net, size):
 def row(known, parts, digits, width, channels, size):
     """Train the autoencoder and the UNet of one machine (the UNet on so many digits), and measure them -> a dict."""
     steps = {"autoencoder": budget(500, 500, 3), "unet": budget(800, 800, 3)}
-    batch = budget(QUICK["unet"]["batch"], QUICK["unet"]["batch"], 16)
-    wardrobe = Scaled(known, size)
+    batch = budget(text2image.QUICK["unet"]["batch"], text2image.QUICK["unet"]["batch"], 16)
+    captioned = Scaled(known, size)
     if (channels, size) not in BUILT:                            # the same one for all rows that differ elsewhere
-        BUILT[channels, size] = trained(autoencoder.recipe(wardrobe, 0, AutoencoderConfig(latent_channels=channels),
+        BUILT[channels, size] = trained(autoencoder.recipe(captioned, 0, AutoencoderConfig(latent_channels=channels),
                                                            steps["autoencoder"], budget(64, 64, 8)))
     model, building = BUILT[channels, size]
     few = Scaled(fewer(known, digits) if digits < 4_500 else known, size)
-    encoded = latents_of(few, model, budget(60_000, 60_000, 1_000))
+    encoded = text2image.latents_of(few, model, budget(60_000, 60_000, 1_000))
     config = UNetConfig(channels, (width,), attention=(False,), pooled=True)
-    net, seconds = trained(unet_recipe(few, parts.clip, model, 0, encoded, config=config, **QUICK["unet"] | {
+    net, seconds = trained(text2image.unet_recipe(few, parts.clip, model, 0, encoded, config=config, **text2image.QUICK["unet"] | {
         "steps": steps["unet"], "batch": batch}))
     generator = generator_for(3, device=DEVICE)
     asked = known.allowed[torch.randint(len(known.allowed), (N,), generator=generator, device=DEVICE)]
-    real, crowd = known.dress(known.rows_for(asked[:, 0], generator), asked), known.sample(2 * N, generator)[0]
+    real, crowd = known.render(known.rows_for(asked[:, 0], generator), asked), known.sample(2 * N, generator)[0]
     pictures = drawn(asked, parts, model, net, size)
-    some, _ = wardrobe.sample(budget(500, 500, 20), generator)
-    distance, floor = frechet_with_floor(by_parts(parts.judge.features, pictures).detach(),
-                                         by_parts(parts.judge.features, crowd).detach())
+    some, _ = captioned.sample(budget(500, 500, 20), generator)
+    distance, floor = frechet_with_floor(by_parts(parts.classifier.features, pictures).detach(),
+                                         by_parts(parts.classifier.features, crowd).detach())
     with torch.no_grad():
         rebuilt = model.decode(model.encode(some)).clamp(-1, 1)
     return {"autoencoder seconds": building, "unet seconds": seconds,
             "weights": sum(p.numel() for p in net.parameters()), "psnr": psnr(rebuilt, some).mean().item(),
-            **accuracy(parts.judge.read(pictures), asked),
-            "diversity": spread(pictures, asked) / spread(real, asked), "distance": distance / floor}
+            **accuracy(parts.classifier.read(pictures), asked),
+            "diversity": diversity(pictures, asked) / diversity(real, asked), "distance": distance / floor}
 
 
 def main():

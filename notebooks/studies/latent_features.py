@@ -11,10 +11,11 @@ from digits_unet import DEVICE, FOLDER, steps_within, trained_judge
 from latent_seeds import rebuilt_by, report, save_rows
 from torch.nn import functional as F
 
-from minidiff import autoencoder, metrics, study
-from minidiff.runtime import budget, generator_for
-from minidiff.text2image import wardrobes
-from minidiff.train import train
+from minidiff.data import load_captioned_digits
+from minidiff.models import kl_to_normal
+from minidiff.pipelines import autoencoder, classifier
+from minidiff.tools import budget, generator_for, study
+from minidiff.training import train
 
 WEIGHTS = {"squared error": 0.0, "features, 0.001": 0.001, "features, 0.02": 0.02}
 SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(30, 30, 0.1), budget(2_000, 2_000, 40)
@@ -29,7 +30,7 @@ def teaching(known, teacher, weight, seed, steps):
         mean, logvar = model.encoder(pictures)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         rebuilt = model.decoder(mean + noise * (logvar / 2).exp())
-        kl = model.config.kl_weight * autoencoder.kl_to_normal(mean, logvar).mean()
+        kl = model.config.kl_weight * kl_to_normal(mean, logvar).mean()
         seen = F.mse_loss(teacher.features(rebuilt), teacher.features(pictures).detach()) if weight else 0.0
         return F.mse_loss(rebuilt, pictures) + kl + weight * seen
 
@@ -38,8 +39,8 @@ def teaching(known, teacher, weight, seed, steps):
 
 
 def main():
-    (known, unseen), teacher = wardrobes(FOLDER, DEVICE), trained_judge().requires_grad_(False)
-    second = metrics.recipe(known, seed=1, steps=budget(600, 600, 5))
+    (known, unseen), teacher = load_captioned_digits(FOLDER, DEVICE), trained_judge().requires_grad_(False)
+    second = classifier.recipe(known, seed=1, steps=budget(600, 600, 5))
     for _ in train(second):
         pass
     pictures, attributes = unseen.sample(N, generator_for(7, device=DEVICE))

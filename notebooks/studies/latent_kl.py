@@ -9,13 +9,13 @@ import torch
 from digits_unet import DEVICE, FOLDER, by_parts, trained_judge
 from latent_seeds import rebuilt_by, save_rows
 
-from minidiff import autoencoder, study, unet
-from minidiff.autoencoder import AutoencoderConfig, kl_to_normal, psnr
-from minidiff.metrics import frechet_with_floor
-from minidiff.runtime import autocast, budget, generator_for, noise_for
-from minidiff.samplers import ddim_step, guided, sample
-from minidiff.text2image import latents_of, wardrobes
-from minidiff.train import train
+from minidiff.data import load_captioned_digits
+from minidiff.diffusion import ddim_step, guided, sample
+from minidiff.evaluation import frechet_with_floor, psnr
+from minidiff.models import AutoencoderConfig, UNetConfig, kl_to_normal
+from minidiff.pipelines import autoencoder, denoiser, digits, text2image
+from minidiff.tools import autocast, budget, generator_for, noise_for, study
+from minidiff.training import train
 
 WEIGHTS = budget([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1], [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1], [1e-4])
 STEPS, UNET_STEPS, BATCH = budget(400, 400, 3), budget(250, 250, 3), budget(128, 128, 16)
@@ -24,9 +24,9 @@ N = budget(500, 500, 20)
 
 def diffusion_on(latents, digits, seed=0):
     """A small UNet trained on latents (N, C, h, w) that are told their digit."""
-    states = unet.digit_states(digits)
-    training = unet.recipe(latents, lambda rows, generator: states[rows], torch.zeros(1, 1, 10, device=DEVICE), seed,
-                           unet.UNetConfig(latents.shape[1], cond_width=10), UNET_STEPS, BATCH)
+    states = digits.digit_states(digits)
+    training = denoiser.recipe(latents, lambda rows, generator: states[rows], torch.zeros(1, 1, 10, device=DEVICE), seed,
+                           UNetConfig(latents.shape[1], cond_width=10), UNET_STEPS, BATCH)
     for _ in train(training):
         pass
     return training.model
@@ -35,7 +35,7 @@ def diffusion_on(latents, digits, seed=0):
 @torch.no_grad()
 def drawn_latents(model, asked, shape):
     """Latents (N, *shape) drawn as asked with w = 2, 25 steps."""
-    null, cond = torch.zeros(1, 1, 10, device=DEVICE), unet.digit_states(asked.to(DEVICE))
+    null, cond = torch.zeros(1, 1, 10, device=DEVICE), digits.digit_states(asked.to(DEVICE))
     seeds = range(len(asked))
     with autocast(DEVICE):
         for _, z in sample(guided(model, null, 2), noise_for(seeds, shape).to(DEVICE), model.schedule,
@@ -53,15 +53,15 @@ def judged(judge, pictures, asked, crowd):
             "frechet": distance, "floor": floor}
 
 
-def balanced(wardrobe, count):
+def balanced(captioned, count):
     """Real dressed digits, as many of each digit (count, 3, 32, 32), and their attributes (count, 4)."""
-    pictures, attributes = wardrobe.sample(4 * count, generator_for(9, device=DEVICE))
+    pictures, attributes = captioned.sample(4 * count, generator_for(9, device=DEVICE))
     rows = torch.cat([(attributes[:, 0] == digit).nonzero()[:count // 10, 0] for digit in range(10)])
     return pictures[rows], attributes[rows]
 
 
 def main():
-    (known, unseen), judge = wardrobes(FOLDER, DEVICE), trained_judge()
+    (known, unseen), judge = load_captioned_digits(FOLDER, DEVICE), trained_judge()
     pictures, _ = unseen.sample(2 * N, generator_for(7, device=DEVICE))
     crowd = balanced(known, 2 * N)
     asked = torch.arange(N) % 10
@@ -76,7 +76,7 @@ def main():
         kl = kl_to_normal(mean, logvar).mean((0, 2, 3))
         codes = noise_for(range(N), (4, 4, 4)).to(DEVICE)
         dreamed = by_parts(lambda z: model.decoder(z).clamp(-1, 1), codes)          # the prior of the KL term
-        latents, attributes = latents_of(known, model, budget(30_000, 30_000, 1_000))
+        latents, attributes = text2image.latents_of(known, model, budget(30_000, 30_000, 1_000))
         drawn = by_parts(lambda z: model.decode(z).clamp(-1, 1),
                          drawn_latents(diffusion_on(latents, attributes[:, 0]), asked, (4, 4, 4)))
         weights.append({"weight": weight, "psnr": psnr(rebuilt_by(model, pictures), pictures).mean().item(),

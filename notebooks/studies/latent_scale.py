@@ -10,22 +10,22 @@ from digits_unet import DEVICE, FOLDER, by_parts, trained_judge
 from latent_kl import STEPS, UNET_STEPS, N, balanced, diffusion_on, drawn_latents, judged
 from latent_seeds import save_rows
 
-from minidiff import autoencoder, study
-from minidiff.runtime import budget
-from minidiff.text2image import latents_of, wardrobes
-from minidiff.train import train
+from minidiff.data import load_captioned_digits
+from minidiff.pipelines import autoencoder, text2image
+from minidiff.tools import budget, study
+from minidiff.training import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 
 
 def main():
-    (known, _), judge = wardrobes(FOLDER, DEVICE), trained_judge()
+    (known, _), judge = load_captioned_digits(FOLDER, DEVICE), trained_judge()
     crowd, asked = balanced(known, 2 * N), torch.arange(N) % 10
     training = autoencoder.recipe(known, steps=STEPS)
     for _ in train(training):
         pass
     model = training.model
-    latents, attributes = latents_of(known, model, budget(30_000, 30_000, 1_000))
+    latents, attributes = text2image.latents_of(known, model, budget(30_000, 30_000, 1_000))
     mean, std = model.latent_mean, model.latent_std
     ways = {"as they come": (0.0, 1.0), "spread 5.49": (mean, std / 5.49), "times 0.18215": (0.0, 1 / 0.18215),
             "measured": (mean, std)}

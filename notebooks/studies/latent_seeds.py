@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 from digits_unet import DEVICE, FOLDER, by_parts, trained_judge
 
-from minidiff import autoencoder, show, study
-from minidiff.autoencoder import psnr
-from minidiff.metrics import accuracy, frechet_with_floor
-from minidiff.runtime import budget, generator_for
-from minidiff.text2image import wardrobes
-from minidiff.train import train
+from minidiff.data import load_captioned_digits
+from minidiff.evaluation import accuracy, frechet_with_floor, psnr
+from minidiff.pipelines import autoencoder
+from minidiff.tools import budget, generator_for, show, study
+from minidiff.training import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 N = budget(4_000, 4_000, 40)
@@ -47,7 +46,7 @@ def save_rows(rows, names, path):
 
 
 def main():
-    known, unseen = wardrobes(FOLDER, DEVICE)
+    known, unseen = load_captioned_digits(FOLDER, DEVICE)
     judge = trained_judge()
     pictures, attributes = unseen.sample(N, generator_for(7, device=DEVICE))
     some, _ = known.sample(N, generator_for(8, device=DEVICE))

@@ -10,11 +10,11 @@ import torch
 from digits_unet import DEVICE, FOLDER, trained_judge
 from latent_seeds import rebuilt_by, report, save_rows
 
-from minidiff import autoencoder, study, unet
-from minidiff.autoencoder import AutoencoderConfig
-from minidiff.runtime import budget, generator_for
-from minidiff.text2image import wardrobes
-from minidiff.train import train
+from minidiff.data import load_captioned_digits
+from minidiff.models import AutoencoderConfig, UNetConfig
+from minidiff.pipelines import autoencoder, denoiser
+from minidiff.tools import budget, generator_for, study
+from minidiff.training import train
 
 SIZES = {"12 times smaller": (AutoencoderConfig(widths=(32, 64), blocks=(1, 1)), 8),
          "24 times smaller": (AutoencoderConfig(latent_channels=8), 4),
@@ -26,16 +26,16 @@ SEEDS, STEPS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(300, 300, 3), budget
 def seconds_a_step(channels, size, patch=1):
     """The shortest of several training steps of the small UNet on latents (64, channels, size, size)."""
     latents = torch.randn(64, channels, size, size, device=DEVICE)
-    config = unet.UNetConfig(channels, attention=(False,), middle=False, cond_width=None, patch=patch)
+    config = UNetConfig(channels, attention=(False,), middle=False, cond_width=None, patch=patch)
     seconds, before = [], time.perf_counter()
-    for _ in train(unet.recipe(latents, None, None, config=config, steps=budget(20, 20, 3), batch=64)):
+    for _ in train(denoiser.recipe(latents, None, None, config=config, steps=budget(20, 20, 3), batch=64)):
         seconds.append(time.perf_counter() - before)
         before = time.perf_counter()
     return min(seconds)
 
 
 def main():
-    (known, unseen), judge = wardrobes(FOLDER, DEVICE), trained_judge()
+    (known, unseen), judge = load_captioned_digits(FOLDER, DEVICE), trained_judge()
     pictures, attributes = unseen.sample(N, generator_for(7, device=DEVICE))
     results, rows = {name: [] for name in SIZES}, [pictures[:10]]
     for seed in SEEDS:

@@ -9,12 +9,11 @@ import torch
 from latent_seeds import save_rows
 from text_seeds import LOUD, PLAIN, ready
 
-from minidiff import study, transformer
-from minidiff.captions import SIZES, UNSAID, all_combinations, drop_words, is_held_out, is_true_of, sentence, tokenize
-from minidiff.runtime import budget, generator_for
-from minidiff.text2image import draw, latents_of, unet_recipe
-from minidiff.train import train
-from minidiff.unet import UNetConfig
+from minidiff.data import SIZES, UNSAID, all_combinations, drop_words, is_held_out, is_true_of, sentence, tokenize
+from minidiff.models import UNetConfig
+from minidiff.pipelines import language, text2image
+from minidiff.tools import budget, generator_for, study
+from minidiff.training import train
 
 SEEDS, STEPS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(300, 300, 3), budget(500, 500, 20)
 
@@ -39,7 +38,7 @@ def writer():
     """A tiny GPT that has read the detailed captions of the combinations in training, all alike."""
     rows = all_combinations()
     rows = rows[~is_held_out(rows)]
-    training = transformer.gpt_recipe(tokenize([sentence(row) for row in rows]), torch.ones(len(rows)) / len(rows))
+    training = language.recipe(tokenize([sentence(row) for row in rows]), torch.ones(len(rows)) / len(rows))
     for _ in train(training):
         pass
     return training.model
@@ -48,9 +47,9 @@ def writer():
 def measured(captions, said, parts):
     """Share of pictures of which their caption is true, and how varied they are in what it leaves open: the entropy of
     the colors read, as a share of the most possible, where no color was said."""
-    drawn = torch.cat([draw(captions[i:i + 250], range(i, min(i + 250, len(captions))), parts, **LOUD)
+    drawn = torch.cat([text2image.draw(captions[i:i + 250], range(i, min(i + 250, len(captions))), parts, **LOUD)
                        for i in range(0, len(captions), 250)])
-    read = parts.judge.read(drawn).cpu()
+    read = parts.classifier.read(drawn).cpu()
     found, open_color = {"true": is_true_of(said, read).diagonal().float().mean().item()}, said[:, 1] == UNSAID
     if open_color.any():
         shares = torch.bincount(read[open_color, 1], minlength=SIZES[1]) / open_color.sum()
@@ -60,7 +59,7 @@ def measured(captions, said, parts):
 
 def main():
     known, _, parts = ready()
-    encoded = latents_of(known, parts.autoencoder, budget(80_000, 80_000, 1_000))
+    encoded = text2image.latents_of(known, parts.autoencoder, budget(80_000, 80_000, 1_000))
     gpt, results, rows = writer(), {name: [] for name in WAYS}, []
     generator = generator_for(7)
     full = known.allowed.cpu()[torch.randint(len(known.allowed), (N,), generator=generator)]
@@ -68,10 +67,10 @@ def main():
     few[:8] = torch.tensor([7, UNSAID, UNSAID, UNSAID])          # the first row of the picture
     terse = [sentence(row) for row in few]
     tests = {"detailed": ([sentence(row) for row in full], full), "short": (terse, few),
-             "short, made detailed": (transformer.upsample(gpt, terse, generator), few)}
+             "short, made detailed": (language.upsample(gpt, terse, generator), few)}
     for seed in SEEDS:
         for name, say in WAYS.items():
-            training = unet_recipe(known, parts.clip, parts.autoencoder, seed, encoded, say, config=UNetConfig(),
+            training = text2image.unet_recipe(known, parts.clip, parts.autoencoder, seed, encoded, say, config=UNetConfig(),
                                    steps=STEPS, **PLAIN)
             for _ in train(training):
                 pass

@@ -10,14 +10,13 @@ from digits_unet import DEVICE, steps_within
 from latent_seeds import save_rows
 from text_seeds import LOUD, SHOWN, ready
 
-from minidiff import study, unet
-from minidiff.captions import caption_index, every_caption, sentence
-from minidiff.metrics import accuracy, frechet_with_floor, spread
-from minidiff.runtime import autocast, budget, generator_for, noise_for
-from minidiff.samplers import clipped, guided, heun_step, sample
-from minidiff.text2image import BELOW, latents_of, tersely
-from minidiff.train import train
-from minidiff.unet import UNetConfig
+from minidiff.data import caption_index, every_caption, sentence
+from minidiff.diffusion import clipped, guided, heun_step, sample
+from minidiff.evaluation import accuracy, diversity, frechet_with_floor
+from minidiff.models import UNetConfig
+from minidiff.pipelines import denoiser, text2image
+from minidiff.tools import autocast, budget, generator_for, noise_for, study
+from minidiff.training import train
 
 SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget([25, 75], [25, 75], [0.1, 0.3]), budget(500, 500, 40)
 SMALL = UNetConfig()
@@ -30,7 +29,7 @@ def drawn_by(model, states, null, parts, latents):
     """Pictures for caption states (N, L, D), with the same guidance and steps."""
     shape, pictures = (4, 4, 4) if latents else (3, 32, 32), []
     for rows in torch.arange(len(states)).split(100):
-        denoise = guided(model, null, LOUD["guidance"], BELOW)
+        denoise = guided(model, null, LOUD["guidance"], text2image.BELOW)
         denoise = denoise if latents else clipped(denoise, model.schedule)
         with autocast(DEVICE):
             for _, x in sample(denoise, noise_for(rows.tolist(), shape).to(DEVICE), model.schedule, LOUD["steps"],
@@ -45,22 +44,22 @@ def main():
     with torch.no_grad():
         states = parts.clip.text_states([sentence(said) for said in every_caption()])
         null = parts.clip.text_states([""])
-    latents, attributes = latents_of(known, parts.autoencoder, budget(40_000, 40_000, 1_000))
+    latents, attributes = text2image.latents_of(known, parts.autoencoder, budget(40_000, 40_000, 1_000))
     generator = generator_for(4, device=DEVICE)
     pictures, said = known.sample(budget(20_000, 20_000, 1_000), generator)
     data = {"latents": (latents, attributes), "pixels": (pictures, said)}
     asked = known.allowed[torch.randint(len(known.allowed), (N,), generator=generator, device=DEVICE)]
     asked[:8] = torch.tensor(SHOWN, device=DEVICE)
-    real = known.dress(known.rows_for(asked[:, 0], generator), asked)
+    real = known.render(known.rows_for(asked[:, 0], generator), asked)
     crowd, _ = known.sample(2 * N, generator)
     with torch.no_grad():
-        features = parts.judge.features(crowd)
+        features = parts.classifier.features(crowd)
     results, rows = {name: [] for name in KINDS}, []
     for seed in SEEDS:
         for name, (config, batch) in KINDS.items():
             def training(steps=1_000):
                 x0, words = data[name]
-                return unet.recipe(x0, lambda rows, g: states[caption_index(tersely(words[rows], g))], null, seed,
+                return denoiser.recipe(x0, lambda rows, g: states[caption_index(text2image.tersely(words[rows], g))], null, seed,
                                    config, steps, batch)
             for seconds in SECONDS:
                 chosen = training(steps_within(seconds, training))
@@ -70,11 +69,11 @@ def main():
                 trained, start = time.perf_counter() - start, time.perf_counter()
                 drawn = drawn_by(chosen.model, states[caption_index(asked)], null, parts, name == "latents")
                 with torch.no_grad():
-                    distance, floor = frechet_with_floor(parts.judge.features(drawn), features)
+                    distance, floor = frechet_with_floor(parts.classifier.features(drawn), features)
                 results[name].append({
                     "seed": seed, "seconds": trained, "steps": chosen.steps, "a step": trained / chosen.steps / batch,
                     "drawing one": (time.perf_counter() - start) / N, "frechet": distance, "floor": floor,
-                    **accuracy(parts.judge.read(drawn), asked), "diversity": spread(drawn, asked) / spread(real, asked),
+                    **accuracy(parts.classifier.read(drawn), asked), "diversity": diversity(drawn, asked) / diversity(real, asked),
                     "parameters": sum(p.numel() for p in chosen.model.parameters())})
                 rows += [drawn[:8]] if seed == 0 else []
                 print(name, results[name][-1], flush=True)

@@ -7,11 +7,10 @@ from dataclasses import replace
 from digits_unet import steps_within
 from text_seeds import ready
 
-from minidiff import report, study
-from minidiff.runtime import budget
-from minidiff.text2image import QUICK, latents_of, unet_recipe
-from minidiff.train import train
-from minidiff.unet import LATENTS
+from minidiff.models import LATENTS
+from minidiff.pipelines import report, text2image
+from minidiff.tools import budget, study
+from minidiff.training import train
 
 SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(25, 25, 0.2), budget(1_000, 1_000, 24)
 BATCH = budget(256, 256, 64)
@@ -24,11 +23,11 @@ def main():
     known, unseen, parts = ready()
     results = {name: [] for name in WAYS}
     for seed in SEEDS:
-        encoded = latents_of(known, parts.autoencoder, budget(60_000, 60_000, 1_000), seed)
+        encoded = text2image.latents_of(known, parts.autoencoder, budget(60_000, 60_000, 1_000), seed)
         for name, change in WAYS.items():
             def training(steps=100):
-                settings = {"lr": 8e-3, "batch": BATCH // 2, **{k: QUICK["unet"][k] for k in ("decay", "levels")}}
-                return unet_recipe(known, parts.clip, parts.autoencoder, seed, encoded,
+                settings = {"lr": 8e-3, "batch": BATCH // 2, **{k: text2image.QUICK["unet"][k] for k in ("decay", "levels")}}
+                return text2image.unet_recipe(known, parts.clip, parts.autoencoder, seed, encoded,
                                    **settings | change | {"steps": steps})
             chosen = training(steps_within(SECONDS, training))
             for state in train(chosen):

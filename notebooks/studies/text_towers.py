@@ -8,12 +8,11 @@ from digits_unet import DEVICE, steps_within
 from text_seeds import LOUD, PLAIN, ready
 from torch.nn import functional as F
 
-from minidiff import report, study, transformer
-from minidiff.captions import PAD, UNSAID, VOCABULARY, caption_index, grammar, parse, tokenize
-from minidiff.runtime import budget
-from minidiff.text2image import TERSE, Parts, latents_of, unet_recipe
-from minidiff.train import train
-from minidiff.unet import UNetConfig
+from minidiff.data import PAD, UNSAID, VOCABULARY, caption_index, grammar, parse, tokenize
+from minidiff.models import UNetConfig
+from minidiff.pipelines import language, report, text2image
+from minidiff.tools import budget, study
+from minidiff.training import train
 
 SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(40, 40, 0.2), budget(500, 500, 24)
 
@@ -52,7 +51,7 @@ class GPT:
     """The states of a tiny GPT that has learned to continue captions."""
 
     def __init__(self):
-        training = transformer.gpt_recipe(*grammar(TERSE))
+        training = language.recipe(*grammar(text2image.TERSE))
         for _ in train(training):
             pass
         self.model = training.model.to(DEVICE)
@@ -67,18 +66,18 @@ def main():
     known, unseen, parts = ready()
     towers = {"CLIP": parts.clip, "TinyGPT": GPT(), "each word by itself": Words(), "bag of words": Bag(),
               "a vector a caption": Table(), "each word, quietly": Words(length=1)}
-    encoded = latents_of(known, parts.autoencoder, budget(80_000, 80_000, 1_000))
+    encoded = text2image.latents_of(known, parts.autoencoder, budget(80_000, 80_000, 1_000))
     results = {name: [] for name in towers}
     for seed in SEEDS:
         for name, tower in towers.items():
             def training(steps=100):
                 wide = tower.text_states([""]).shape[-1]
-                return unet_recipe(known, tower, parts.autoencoder, seed, encoded, config=UNetConfig(cond_width=wide),
+                return text2image.unet_recipe(known, tower, parts.autoencoder, seed, encoded, config=UNetConfig(cond_width=wide),
                                    steps=steps, **PLAIN)
             chosen = training(steps_within(SECONDS, training))
             for _ in train(chosen):
                 pass
-            machine = Parts(tower, parts.autoencoder, chosen.model, parts.judge)
+            machine = text2image.Pipeline(tower, parts.autoencoder, chosen.model, parts.classifier)
             found = report.score(machine, known, unseen, N, seed, **LOUD)
             results[name].append({"seed": seed, "steps": chosen.steps, "diversity": found["diversity"],
                                   **{key: found[key] for key in ("accuracy", "held_out")}})

@@ -7,9 +7,8 @@ from pathlib import Path
 from digits_unet import steps_within
 from text_seeds import runs_of
 
-from minidiff import study
-from minidiff.dit import DiT, DiTConfig
-from minidiff.runtime import budget
+from minidiff.models import DiT, DiTConfig
+from minidiff.tools import budget, study
 
 if __name__ == "__main__":
     kept = study.load("text_seeds", Path(__file__).parent)["results"]

@@ -14,10 +14,12 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from minidiff import clouds, study, toy
-from minidiff.runtime import budget, generator_for, seed_all
-from minidiff.samplers import heun_step, sample
-from minidiff.train import EMA, train
+from minidiff.data import cloud, named_mixture
+from minidiff.diffusion import heun_step, sample
+from minidiff.evaluation import coverage, wasserstein
+from minidiff.pipelines import toy
+from minidiff.tools import budget, generator_for, seed_all, study
+from minidiff.training import EMA, train
 
 SEEDS, SEARCH_SEED, LATENT, BATCH = budget([0, 1, 2], [0, 1, 2], [0]), 10, 2, 256
 N, PAIRS, POINTS = budget(2_000, 2_000, 50), budget(10, 10, 2), 50_000
@@ -70,10 +72,10 @@ def train_gan(points, seed, seconds, rate, penalty):
 
 @torch.no_grad()
 def measure(drawn, name, pairs=PAIRS):
-    mixture = clouds.named_mixture(name)
-    modes, good = clouds.coverage(drawn, mixture)
-    real = [clouds.cloud(name, N, seed=1_000 + pair) for pair in range(pairs)]
-    w2 = sum(clouds.wasserstein(a, b) for a, b in zip(drawn.split(N), real)) / pairs
+    mixture = named_mixture(name)
+    modes, good = coverage(drawn, mixture)
+    real = [cloud(name, N, seed=1_000 + pair) for pair in range(pairs)]
+    w2 = sum(wasserstein(a, b) for a, b in zip(drawn.split(N), real)) / pairs
     return {"modes": modes, "good": good, "w2": w2}
 
 
@@ -89,7 +91,7 @@ def draw_gan(generator, seed, pairs=PAIRS):
 
 def draw_diffusion(name, seed):
     """Train and draw -> points, seconds of training, number of parameters."""
-    recipe, start = toy.recipe(clouds.cloud(name, POINTS, seed=100 + seed), seed=seed), time.perf_counter()
+    recipe, start = toy.recipe(cloud(name, POINTS, seed=100 + seed), seed=seed), time.perf_counter()
     for _ in train(recipe):
         pass
     seconds, model = time.perf_counter() - start, recipe.model
@@ -101,7 +103,7 @@ def draw_diffusion(name, seed):
 
 def best_setting(name, seconds, penalties):
     """The learning rate and penalty with the least W2 on the seed kept for the search."""
-    points, tried = clouds.cloud(name, POINTS, seed=100 + SEARCH_SEED), []
+    points, tried = cloud(name, POINTS, seed=100 + SEARCH_SEED), []
     for rate, penalty in list(product(RATES, penalties))[:budget(None, None, 1)]:
         generator, _ = train_gan(points, SEARCH_SEED, seconds, rate, penalty)
         tried.append((measure(draw_gan(generator, SEARCH_SEED, 3), name, 3)["w2"], rate, penalty))
@@ -115,13 +117,13 @@ if __name__ == "__main__":
         diffusion = [draw_diffusion(name, seed) for seed in SEEDS]
         seconds = sum(run[1] for run in diffusion) / len(diffusion)
         ways = {"GAN": best_setting(name, seconds, (0.0,)), "GAN with R1": best_setting(name, seconds, PENALTIES)}
-        real = torch.cat([clouds.cloud(name, N, seed=2_000 + pair) for pair in range(PAIRS)])
+        real = torch.cat([cloud(name, N, seed=2_000 + pair) for pair in range(PAIRS)])
         results[name] = {"real": [measure(real, name)], "diffusion": [], **{way: [] for way in ways}}
         for seed, (drawn, took, count) in zip(SEEDS, diffusion):
             about = {"seconds": took, "parameters": count, "points": some(drawn)}
             results[name]["diffusion"].append(measure(drawn, name) | about)
             for way, (rate, penalty) in ways.items():
-                points = clouds.cloud(name, POINTS, seed=100 + seed)
+                points = cloud(name, POINTS, seed=100 + seed)
                 generator, steps = train_gan(points, seed, seconds, rate, penalty)
                 drawn = draw_gan(generator, seed)
                 results[name][way].append(measure(drawn, name) | {

@@ -9,21 +9,23 @@ from pathlib import Path
 
 import torch
 
-from minidiff import clouds, show, study, toy
-from minidiff.runtime import budget, budget_name, generator_for
-from minidiff.samplers import heun_step, sample
-from minidiff.train import train
+from minidiff.data import CLOUDS, cloud, named_mixture
+from minidiff.diffusion import heun_step, sample
+from minidiff.evaluation import floor_and_excess, wasserstein
+from minidiff.pipelines import toy
+from minidiff.tools import budget, budget_name, generator_for, show, show_plane, study
+from minidiff.training import train
 
 SEEDS, STEPS = budget([0, 1, 2], [0, 1, 2], [0]), budget(50, 50, 5)
 N, PAIRS, POINTS = budget(2_000, 2_000, 50), budget(20, 20, 2), 50_000
 
 
 def distances(drawn, real):
-    return torch.tensor([clouds.wasserstein(a, b) for a, b in zip(drawn, real)])
+    return torch.tensor([wasserstein(a, b) for a, b in zip(drawn, real)])
 
 
 def run(name, seed, real):
-    recipe = toy.recipe(clouds.cloud(name, POINTS, seed=100 + seed), seed=seed)
+    recipe = toy.recipe(cloud(name, POINTS, seed=100 + seed), seed=seed)
     start = time.perf_counter()
     for _ in train(recipe):
         pass
@@ -32,7 +34,7 @@ def run(name, seed, real):
     noise = torch.randn(N * PAIRS, 2, generator=generator_for(seed, 7))
     walk = [x for _, x in sample(model, noise, model.schedule, STEPS, heun_step)]
     levels = range(20, 1001, budget(20, 20, 140))
-    floor, excess = toy.floor_and_excess(model, clouds.named_mixture(name), model.schedule, levels)
+    floor, excess = floor_and_excess(model, named_mixture(name), model.schedule, levels)
     return {"seconds": seconds, "w2": distances(walk[-1].chunk(PAIRS), real).tolist(),
             "floor": floor.mean().item(), "excess": excess.mean().item()}, walk
 
@@ -40,16 +42,16 @@ def run(name, seed, real):
 def picture(walks):
     """Each cloud growing out of the noise, from top to bottom, a column a cloud."""
     stops = [0, 38, 45, 50]
-    return show.points([walk[stop][:1_500] for stop in stops for walk in walks.values()],
+    return show_plane.points([walk[stop][:1_500] for stop in stops for walk in walks.values()],
                        [*walks, *[""] * 3 * len(walks)], size=1.5, columns=len(walks),
                        colors=[show.NOISE] * len(walks) + [show.MODEL] * 3 * len(walks))
 
 
 if __name__ == "__main__":
     results, walks = {}, {}
-    for name in clouds.CLOUDS:
-        real = [clouds.cloud(name, N, seed=1_000 + pair) for pair in range(PAIRS)]
-        other = [clouds.cloud(name, N, seed=2_000 + pair) for pair in range(PAIRS)]
+    for name in CLOUDS:
+        real = [cloud(name, N, seed=1_000 + pair) for pair in range(PAIRS)]
+        other = [cloud(name, N, seed=2_000 + pair) for pair in range(PAIRS)]
         results[name] = {"real": distances(other, real).tolist(), "runs": []}
         for seed in SEEDS:
             done, walk = run(name, seed, real)

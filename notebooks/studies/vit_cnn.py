@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from minidiff import looks, study
 from minidiff.data import load_digits
-from minidiff.metrics import Judge, wilson
-from minidiff.runtime import budget, seed_all
-from minidiff.train import train
-from minidiff.vit import ViT, recipe
+from minidiff.evaluation import wilson
+from minidiff.models import Classifier, ViT
+from minidiff.pipelines import classifier
+from minidiff.tools import budget, seed_all, show_attention, study
+from minidiff.training import train
 
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 STEPS = {"ViT, patches of 7 x 7": budget(3_000, 1_000, 3), "CNN": budget(2_700, 900, 3)}
@@ -24,12 +24,12 @@ STEPS = {"ViT, patches of 7 x 7": budget(3_000, 1_000, 3), "CNN": budget(2_700, 
 def main():
     digits, results, vits = load_digits(), {}, []
     inside = (..., slice(2, -2), slice(2, -2))                   # without the rim of empty pixels: 28 x 28
-    for name, make, cut in (("ViT, patches of 7 x 7", ViT, inside), ("CNN", Judge, ...)):
+    for name, make, cut in (("ViT, patches of 7 x 7", ViT, inside), ("CNN", Classifier, ...)):
         runs = []
         for seed in SEEDS:
             seed_all(seed)
             model, start = make(), time.perf_counter()
-            for _ in train(recipe(model, digits.train[cut], digits.train_labels, seed, STEPS[name])):
+            for _ in train(classifier.digits_recipe(model, digits.train[cut], digits.train_labels, seed, STEPS[name])):
                 pass
             seconds = time.perf_counter() - start
             with torch.no_grad():
@@ -44,7 +44,7 @@ def main():
         seen = digits.val[inside][[100, 150, 250, 400]]          # a two, a three, a five, an eight
         maps = vits[0].attention_maps(seen).mean(2).transpose(0, 1)                    # (B, depth, P)
         titles = [f"block {i + 1}" for i in range(maps.shape[1])]
-        figure = looks.over_pictures(seen, maps.unflatten(-1, (4, 4)), titles)
+        figure = show_attention.over_pictures(seen, maps.unflatten(-1, (4, 4)), titles)
         figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
 
 

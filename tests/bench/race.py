@@ -17,10 +17,19 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from minidiff import report, text2image
-from minidiff.runtime import autocast, generator_for, has_fast_bf16, peak_memory_mb, pick_device
-from minidiff.study import about_this_run, sealed, write_json
-from minidiff.train import train
+from minidiff.data import load_captioned_digits
+from minidiff.pipelines import report, text2image
+from minidiff.tools import (
+    autocast,
+    generator_for,
+    has_fast_bf16,
+    peak_memory_mb,
+    pick_device,
+    sealed,
+    study,
+    write_json,
+)
+from minidiff.training import train
 
 GOALS = {  # what has to hold, all of it: where in the report, the number, and whether it is a ceiling
     "digit": (lambda r: 100 * r["accuracy"]["digit"], 99.0, False),
@@ -68,7 +77,7 @@ def flops_a_step(recipe):
 def race(seed, n, folder, device):
     """Train every stage from nothing into a folder and measure it -> a dict."""
     stages, started = {}, time.perf_counter()
-    text2image.wardrobes(folder, device)
+    load_captioned_digits(folder, device)
     dressing = time.perf_counter() - started
     for recipe in text2image.recipes(folder, seed, device):
         flops, before = flops_a_step(recipe), roof(device)
@@ -83,7 +92,7 @@ def race(seed, n, folder, device):
             "share_of_roof": flops * recipe.steps / state.seconds / speed / 1e9}
         print(f"  {recipe.name:12}" + "".join(f"{value:12,.{digits}f}" for value, digits in zip(
             stages[recipe.name].values(), (1, 0, 0, 4, 0, 0, 1, 0, 3))), flush=True)
-    train_digits, val = text2image.wardrobes(folder, device)
+    train_digits, val = load_captioned_digits(folder, device)
     measured = report.score(text2image.load(folder, device), train_digits, val, n, seed)
     return {"seed": seed, "seconds": dressing + sum(stage["seconds"] for stage in stages.values()),
             "dressing": dressing, "stages": stages, **reached_by(measured),
@@ -126,7 +135,7 @@ def main():
             runs.append(race(seed, options.n, folder, device))
         if options.output:
             write_json(sealed({"command": f"python tests/bench/race.py --seeds {' '.join(map(str, options.seeds))} "
-                               f"--n {options.n}", **about_this_run(), "runs": runs}), options.output)
+                               f"--n {options.n}", **study.about_this_run(), "runs": runs}), options.output)
     print(table(runs))
 
 

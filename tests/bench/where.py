@@ -10,9 +10,9 @@ import time
 from matplotlib.figure import Figure
 from torch.profiler import ProfilerActivity, profile
 
-from minidiff import text2image
-from minidiff.optimizer import Muon
-from minidiff.runtime import autocast, generator_for, pick_device
+from minidiff.pipelines import text2image
+from minidiff.tools import autocast, generator_for, pick_device
+from minidiff.training import Muon
 
 KINDS = {  # what an operation's name must contain, the first that fits; forward and backward together
     "convolutions": ("convolution",), "matrix products": ("mm", "matmul", "linear", "bmm"),

@@ -1,0 +1,34 @@
+"""What is learned from: digits, their captions, and points on a plane."""
+
+from minidiff.data.augment import jitter, shift
+from minidiff.data.captioned_digits import CaptionedDigits, load_captioned_digits
+from minidiff.data.captions import (
+    COLORS,
+    DIGITS,
+    END,
+    LEANS,
+    LENGTH,
+    PAD,
+    SIZES,
+    START,
+    STROKES,
+    TOKEN,
+    UNSAID,
+    VOCABULARY,
+    WORDS,
+    CaptionError,
+    all_combinations,
+    caption_index,
+    detokenize,
+    drop_words,
+    every_caption,
+    is_held_out,
+    is_true_of,
+    parse,
+    sentence,
+    tokenize,
+)
+from minidiff.data.clouds import CLOUDS, Mixture, cloud, named_mixture
+from minidiff.data.digits import DataError, Digits, LabeledDigits, load_digits, to_pictures
+from minidiff.data.grammar import caption_shares, grammar, next_word_entropy, said_twice
+from minidiff.data.rendering import RGB, lean_of, moments, render_styles, stroke_width, tint

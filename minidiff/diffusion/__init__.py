@@ -1,0 +1,8 @@
+"""The mathematics of diffusion, on (xt, t, eps).  It knows no network: a denoiser is any function."""
+
+from minidiff.diffusion.exact import component_logits, exact_denoiser, log_density
+from minidiff.diffusion.guidance import clipped, guided, inpainting
+from minidiff.diffusion.levels import karras_levels, sample_levels, spaced_by_snr, spaced_levels
+from minidiff.diffusion.losses import WEIGHTS, denoising_loss, drop_condition
+from minidiff.diffusion.samplers import annealed_langevin, ddim_step, ddpm_step, heun_step, langevin_step, last, sample
+from minidiff.diffusion.schedule import FLOOR, KINDS, Schedule, add_noise, from_eps, to_eps

@@ -1,0 +1,67 @@
+"""Denoisers and steps made from others: one that listens more, one that stays among pictures, one that is told a part.
+"""
+
+import math
+
+import torch
+
+from minidiff.diffusion.schedule import add_noise, from_eps, to_eps
+from minidiff.tools.checks import check
+
+
+def guided(denoise, null, w, below=math.inf):
+    """Classifier-free guidance, a denoiser that listens w times as much: uncond + w (cond - uncond).
+    [Ho & Salimans 2022, eq. 6]
+
+    null (1, ...): the condition that says nothing.  w = 0 ignores the condition, w = 1 is the plain conditional
+    denoiser, w > 1 exaggerates.  (That paper counts from 0: its w is ours minus 1.)  below: exaggerate only the pictures
+    that are below this level; above, where it is decided what will be drawn, listen plainly, so that it stays varied.
+    w = 0 ignores the condition everywhere.  [a limited interval: Kynkäänniemi et al. 2024]
+    """
+    check(math.isfinite(w), f"guidance must be a finite number, got {w}")
+
+    def denoise_guided(xt, t, cond):
+        nothing = null.expand_as(cond)
+        if w == 0:
+            return denoise(xt, t, nothing)
+        loud = t < below                                         # (B,)
+        if w == 1 or not loud.any():
+            return denoise(xt, t, cond)
+        uncond, with_cond = denoise(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([nothing, cond])).chunk(2)
+        exaggerated = uncond + w * (with_cond - uncond)
+        return torch.where(loud.view(-1, *[1] * (xt.ndim - 1)), exaggerated, with_cond)
+
+    return denoise_guided
+
+
+def clipped(denoise, schedule):
+    """A denoiser whose picture stays among the pictures: its x0 is cut to [-1, 1], and eps is what follows from that.
+    For pixels; latents know no such bounds.     [static thresholding: Saharia et al. 2022, section 2.3]
+    """
+    def denoise_clipped(xt, t, cond=None):
+        x0 = from_eps(denoise(xt, t, cond), xt, t, schedule, "x0")
+        return to_eps(x0.clamp(-1, 1), xt, t, schedule, "x0")
+
+    return denoise_clipped
+
+
+def inpainting(step, known, mask, again=1):
+    """A step that is told a part of the picture: after it the known pixels are put back, noised to its level.
+    [RePaint eq. 8]  known (B, ...), mask (B, ...) or (...), True where the picture is known.
+
+    again: how often each step is taken, with noise up from s to t in between, so that what is invented comes to terms
+    with what is known.  [RePaint algorithm 1]
+    """
+    def step_inpainting(denoise, xt, t, s, schedule, cond=None, noise=None):
+        (signal_t, noise_t), (signal_s, noise_s) = schedule.curves[t], schedule.curves[s]
+        up = signal_t / signal_s                                 # what of the signal a walk from s up to t keeps
+        added = math.sqrt(noise_t**2 - up**2 * noise_s**2)
+        for turn in range(again):
+            xs = step(denoise, xt, t, s, schedule, cond=cond, noise=noise)
+            there = add_noise(known, torch.full((len(xt),), s, device=xt.device), noise(), schedule)
+            xs = torch.where(mask, there, xs)
+            if turn + 1 < again:
+                xt = up * xs + added * noise()
+        return xs
+
+    return step_inpainting

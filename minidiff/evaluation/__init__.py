@@ -1,0 +1,15 @@
+"""Numbers about quality: is it what was asked for, and how far is it from the truth?"""
+
+from minidiff.evaluation.clouds import coverage, floor_and_excess, wasserstein
+from minidiff.evaluation.likelihood import bits_of, reading_table
+from minidiff.evaluation.metrics import (
+    accuracy,
+    diversity,
+    frechet_distance,
+    frechet_with_floor,
+    nearest,
+    psnr,
+    recall_at,
+    wilson,
+)
+from minidiff.evaluation.readers import ink_of, prompts, read, read_color, read_lean, read_stroke, read_zero_shot

@@ -1,0 +1,43 @@
+"""The text encoder: a caption becomes one state per word."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from minidiff.data.captions import END, LENGTH, PAD, VOCABULARY
+from minidiff.models.blocks import Block
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    width: int = 64
+    heads: int = 4
+    depth: int = 2
+
+
+class TextEncoder(nn.Module):
+    """Caption token ids (B, L) -> one state per token (B, L, D), zero where the caption is over.
+
+    Every word looks at every other word of its caption, and at no padding.
+    """
+
+    def __init__(self, config=TextConfig()):
+        super().__init__()
+        self.token = nn.Embedding(len(VOCABULARY), config.width)
+        self.position = nn.Parameter(0.02 * torch.randn(LENGTH, config.width))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, ids):
+        real = ids != PAD                                        # (B, L)
+        x = self.token(ids) + self.position[:ids.shape[1]]
+        for block in self.blocks:
+            x = block(x, mask=real[:, None, None, :])            # for every head and every query
+        return self.norm(x) * real[..., None]
+
+
+def end_state(states, ids):
+    """The state of the <end> token, the summary of a caption: states (B, L, D), ids (B, L) -> (B, D)."""
+    where = (ids == END).int().argmax(1)
+    return states[torch.arange(len(ids), device=ids.device), where]

@@ -1,0 +1,137 @@
+"""A sentence becomes a picture: the miniature Stable Diffusion, strung together from its parts."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minidiff.data.captioned_digits import load_captioned_digits
+from minidiff.data.captions import caption_index, drop_words, every_caption, sentence
+from minidiff.diffusion.guidance import guided
+from minidiff.diffusion.samplers import heun_step, last, sample
+from minidiff.models.unet import LATENTS, LATENTS_LARGE
+from minidiff.pipelines import autoencoder, classifier, clip, denoiser
+from minidiff.tools.checks import check
+from minidiff.tools.files import checksum
+from minidiff.tools.runtime import autocast, budget, generator_for, noise_for, pick_device
+from minidiff.training.checkpoint import CheckpointError
+
+STAGES = ("classifier", "clip", "autoencoder", "unet")
+GUIDANCE, BELOW, STEPS = 3.25, 700, 14                           # the defaults of every command
+TERSE = 0.1                                                      # share of words left out while the UNet learns
+QUICK = {  # what each part needs for a good picture, no more; alone, in its chapter, each learns for longer
+    "classifier": dict(steps=500, lr=6e-3),
+    "clip": dict(steps=260, batch=128, lr=8e-3),
+    "autoencoder": dict(steps=500),
+    "unet": dict(steps=1_000, batch=128, decay="linear", levels=(0.25, 1.25)),
+}
+
+
+@dataclass
+class Pipeline:
+    """The trained parts, ready to draw: words to states, noise to latents, latents to pictures, and a classifier that reads them."""
+
+    clip: torch.nn.Module
+    autoencoder: torch.nn.Module
+    unet: torch.nn.Module
+    classifier: torch.nn.Module
+
+    @property
+    def device(self):
+        return next(self.unet.parameters()).device
+
+
+def load(folder="runs", device=None):
+    """The parts that `python -m minidiff train` left in a folder."""
+    modules = {"classifier": classifier, "clip": clip, "autoencoder": autoencoder, "unet": denoiser}
+    device = device or pick_device()
+    parts = Pipeline(**{name: modules[name].load(Path(folder) / f"{name}.safetensors").to(device) for name in STAGES})
+    unet, latents, words = parts.unet.config, parts.autoencoder.config, parts.clip.config.text
+    if (unet.channels, unet.cond_width, unet.patch) != (latents.latent_channels, words.width, 1):
+        raise CheckpointError(f"{Path(folder) / 'unet.safetensors'} belongs to another machine: it takes latents of "
+                              f"{unet.channels} channels and words of width {unet.cond_width}, the parts beside it make "
+                              f"{latents.latent_channels} and {words.width}. Train into a folder of its own")
+    return parts
+
+
+def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW):
+    """The latents (B, 4, 4, 4) on the way from noise to picture: yields (level, latents), steps + 1 times.
+    The caption is exaggerated `below` a level only, see `guided`."""
+    text, null = parts.clip.text_states(captions), parts.clip.text_states([""])    # (B, L, D), (1, L, D)
+    check(len(captions) == len(seeds), f"one seed per caption: got {len(captions)} captions and {len(seeds)} seeds")
+    denoise = guided(parts.unet, null, guidance, below)
+    zT = noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)     # (B, 4, 4, 4)
+    yield from sample(denoise, zT, parts.unet.schedule, steps, step, cond=text, seeds=seeds)
+
+
+@torch.no_grad()
+def draw(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW):
+    """Sentences and seeds -> pictures (B, 3, 32, 32) in [-1, 1]; the same seed, the same picture."""
+    latents = last(denoising(captions, seeds, parts, guidance, steps, step, below))
+    return parts.autoencoder.decode(latents).clamp(-1, 1)
+
+
+@torch.no_grad()
+def latents_of(captioned, model, n, seed=0, bf16=None):
+    """n captioned training digits as latents (n, 4, 4, 4) with their attributes (n, 4), encoded once."""
+    generator = generator_for(seed, 2, device=captioned.labels.device)
+    latents, said = [], []
+    for _ in range(0, n, 1_000):
+        pictures, attributes = captioned.sample(1_000, generator)
+        with autocast(pictures.device, bf16):
+            latents.append(model.encode(pictures))
+        said.append(attributes)
+    return torch.cat(latents)[:n], torch.cat(said)[:n]
+
+
+def tersely(attributes, generator):
+    """What is said of pictures while the UNet learns: their attributes (B, 4), one word in ten left out."""
+    return drop_words(attributes, TERSE, generator)
+
+
+def quick(stage):
+    """The settings of a stage of the machine, where they are not its recipe's own: in the small budget."""
+    return budget(full={}, small=QUICK[stage], fast={})
+
+
+@torch.no_grad()
+def unet_recipe(captioned, tower, model, seed=0, encoded=None, say=tersely, bf16=None, **settings):
+    """Train the UNet on latents, looking at the frozen states of captions.
+
+    tower: who reads the captions, with `text_states` (CLIP); model: the autoencoder; encoded: what `latents_of` gave,
+    encoded here if not given, in the number format `bf16`; say(attributes, generator): which words of them are said;
+    settings: of `denoiser.recipe`.
+    """
+    started = time.perf_counter()
+    many = budget(full=500_000, small=60_000, fast=1_000)
+    latents, attributes = encoded or latents_of(captioned, model, many, seed, bf16)
+    states = tower.text_states([sentence(said) for said in every_caption()])              # (1408, L, D)
+    check(len(latents) == len(attributes), f"{len(latents)} latents, {len(attributes)} attributes: one for each")
+
+    def conds(rows, generator):
+        return states[caption_index(say(attributes[rows], generator))]
+
+    settings = {"config": budget(full=LATENTS_LARGE, small=LATENTS, fast=LATENTS),
+                "objective": {"data": checksum(latents, attributes, states)[:16], "said": say.__name__}
+                } | quick("unet") | settings
+    recipe = denoiser.recipe(latents, conds, tower.text_states([""]), seed, **settings)
+    recipe.seconds_before = time.perf_counter() - started
+    return recipe
+
+
+def recipes(seed=0, device=None):
+    """All stages in order, each built when its turn comes: yields recipes; train each before asking for the next."""
+    started = time.perf_counter()
+    captioned, _ = load_captioned_digits(device or pick_device())
+    first = classifier.recipe(captioned, seed, **quick("classifier"))
+    first.seconds_before = time.perf_counter() - started
+    others = [module.recipe(captioned, seed, **quick(name)) for name, module in (("clip", clip),
+                                                                               ("autoencoder", autoencoder))]
+    yield from (first, *others)
+    untrained = [recipe.name for recipe in others if not recipe.done]
+    check(not untrained, f"the UNet learns from what {' and '.join(untrained)} make of the digits: train them first")
+    words, latents = others
+    data = checksum(captioned.checksum, words.model.state_dict(), latents.model.state_dict())[:16]
+    yield unet_recipe(captioned, words.model, latents.model, seed, bf16=latents.bf16,
+                      objective={"data": data, "terse": TERSE})

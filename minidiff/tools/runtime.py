@@ -1,0 +1,141 @@
+"""What depends on the machine and on chance: devices, number formats, seeds, and how much time we have."""
+
+import math
+import os
+import random
+import sys
+import time
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from minidiff.tools.checks import check, check_whole, kind_of
+
+BUDGETS = ("fast", "small", "full")
+SEEDS = (-2**63, 2**63 - 1)                                      # the least and the greatest that torch takes
+
+
+@contextmanager
+def seeded(seed):
+    """While open, torch draws from this seed, so that a model begins with the same weights on every run; afterwards it
+    goes on as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(check_whole("the seed", seed, *SEEDS))
+        yield
+
+
+def seed_all(seed):
+    """Seed Python, numpy and torch: what follows is then the same on every run."""
+    check_whole("the seed", seed, *SEEDS)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def generator_for(*numbers, device="cpu"):
+    """A private random stream named by some integers, such as (seed, step): the same numbers, the same stream.
+
+    >>> torch.rand(1, generator=generator_for(0, 7)) == torch.rand(1, generator=generator_for(0, 7))
+    tensor([True])
+    """
+    numbers = [check_whole("a seed", n, *SEEDS) for n in numbers]
+    above = [n >> 32 & 0xFFFFFFFF for n in numbers]              # what 32 bits cannot hold; a negative sign, too
+    words = np.random.SeedSequence([n & 0xFFFFFFFF for n in numbers], spawn_key=above if any(above) else ())
+    return torch.Generator(device).manual_seed(int(words.generate_state(1, np.uint64)[0]) >> 1)
+
+
+def noise_for(seeds, shape, draw=0):
+    """Standard normal noise with one private stream per picture, so picture 7 is the same alone or in a batch.
+
+    seeds: B integers, shape: the shape of one picture -> (B, *shape).  `draw` numbers the draws of one
+    picture: 0 is where sampling starts, a sampler that adds noise on the way asks for draws 1, 2, ...
+
+    >>> bool((noise_for([3, 5], (2, 2))[1] == noise_for([5], (2, 2))[0]).all())
+    True
+    """
+    check(hasattr(seeds, "__len__") and not isinstance(seeds, str) and len(seeds),
+          f"seeds are a list of integers, one per picture and at least one; got {kind_of(seeds)}")
+    return torch.stack([torch.randn(shape, generator=generator_for(s, draw)) for s in seeds])
+
+
+def pick_device():
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fast_bf16(device):
+    """Whether convolutions run faster in bf16 than in float32 here: measured on a CPU, asked of a GPU.
+
+    A CPU may announce bf16 and be slower in it, a GPU before 2020 (capability below 8) only imitates it.
+    MINIDIFF_BF16=0 or 1 decides instead.
+    """
+    choice = os.environ.get("MINIDIFF_BF16")
+    check(choice in (None, "0", "1"), f"MINIDIFF_BF16={choice!r}: expected 0 or 1")
+    if choice is not None:
+        return choice == "1"
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.device(device).type == "cpu" and _measured_bf16()
+
+
+@cache
+def _measured_bf16():
+    """A convolution there and back in both formats, in turn, the best of five each: a tenth of a second, once."""
+    best = {False: math.inf, True: math.inf}
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+        x = torch.randn(128, 64, 8, 8).to(memory_format=torch.channels_last).requires_grad_()
+        for bf16 in (False, True) * 6:
+            started = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                layer(x).sum().backward()
+            best[bf16] = min(best[bf16], time.perf_counter() - started)
+    return best[True] < best[False]
+
+
+def autocast(device, bf16=None):
+    """A context in which matrix products and convolutions run in bf16: where that is faster here, if not said."""
+    bf16 = fast_bf16(device) if bf16 is None else bf16
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else nullcontext()
+
+
+def synchronize(device):
+    """Wait until the device has done all that it was given, before a clock is read."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def budget_name():
+    """`fast` (seconds, for tests), `small` (minutes on two CPU cores) or `full` (a GPU), from MINIDIFF_BUDGET."""
+    name = os.environ.get("MINIDIFF_BUDGET") or ("full" if torch.cuda.is_available() else "small")
+    check(name in BUDGETS, f"MINIDIFF_BUDGET={name!r}: expected one of {', '.join(BUDGETS)}")
+    return name
+
+
+def budget(full, small, fast, given=None):
+    """Choose one of three values by the budget in force; one that is given, 0 included, is taken before them.
+
+    >>> os.environ["MINIDIFF_BUDGET"] = "fast"; budget(full=60_000, small=4_500, fast=400)
+    400
+    """
+    return given if given is not None else {"full": full, "small": small, "fast": fast}[budget_name()]
+
+
+def runs_folder():
+    """Where a notebook keeps what it trains: `runs` beside its folder, or MINIDIFF_FOLDER; a budget is never mixed
+    with another one: `small` has the folder itself, `full` and `fast` one of their own in it.
+    """
+    return Path(os.environ.get("MINIDIFF_FOLDER", "../runs")) / budget("full", ".", "fast")
+
+
+def peak_memory_mb():
+    """The most memory this process has held so far, in MB (0 where the system does not tell)."""
+    try:
+        import resource
+    except ImportError:                                          # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
