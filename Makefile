@@ -1,5 +1,6 @@
 PYTHON ?= python3
-RUN := .venv/bin/python
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+RUN := .venv/$(BIN)/python
 
 .PHONY: demo test notebooks slides clean
 
@@ -19,11 +20,15 @@ faults: .venv/ready          ## damage, kills, full disks and hostile files: the
 
 .PHONY: oldest
 oldest: .venv-oldest/ready   ## the quick tests with the lowest versions that pyproject.toml allows: PYTHON=python3.10
-	.venv-oldest/bin/python -m pytest
+	.venv-oldest/$(BIN)/python -m pytest
 
 .PHONY: bench
 bench: .venv/ready           ## train everything three times, from nothing: seconds, where they go, and what they reach
 	$(RUN) tests/bench/race.py -o tests/bench/race.json
+
+.PHONY: goals
+goals: .venv/ready           ## what each chapter must reach, beside what was kept of its studies
+	$(RUN) notebooks/studies/goals.py
 
 notebooks: .venv/ready       ## run every notebook from top to bottom and keep the outputs
 	for notebook in notebooks/*.ipynb; do \
@@ -44,6 +49,6 @@ clean:                       ## forget what was trained
 
 .venv-oldest/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+	.venv-oldest/$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  $$(grep -oE '"[a-z-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/')
 	touch $@

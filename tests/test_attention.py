@@ -1,4 +1,4 @@
-"""Attention, the transformer block and the text encoder against torch's own, with copied weights."""
+"""Attention, the transformer block, the text encoder and the GPT against torch's own, with copied weights."""
 
 import contextlib
 
@@ -37,7 +37,7 @@ from minidiff.models import (
 )
 from minidiff.pipelines import language
 from minidiff.tools import generator_for
-from minidiff.training import train
+from minidiff.training import run
 
 torch.manual_seed(0)
 Q, K, V = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 11, 7), torch.randn(2, 3, 11, 13)
@@ -94,54 +94,54 @@ def test_attention_is_torchs_multihead_attention(context_width):
     torch.testing.assert_close(ours.weights(x, context), weights, atol=1e-6, rtol=1e-5)
 
 
-def test_width_must_split_into_heads():
-    with pytest.raises(ValueError, match="heads"):
-        Attention(16, 3)
+def encoder_layer(block, width):
+    """torch's pre-norm transformer layer with the weights of a block."""
+    layer = nn.TransformerEncoderLayer(width, block.attention.heads, 4 * width, dropout=0, activation="gelu",
+                                       batch_first=True, norm_first=True)
+    layer.self_attn = multihead(block.attention, width, width)
+    layer.norm1, layer.norm2, layer.linear1, layer.linear2 = block.norm1, block.norm3, block.mlp[0], block.mlp[2]
+    return layer.train()                                         # in evaluation torch takes another path
+
+
+def encoder(blocks, width, norm):
+    """torch's transformer encoder with the weights of some blocks and a last norm."""
+    theirs = nn.TransformerEncoder(encoder_layer(blocks[0], width), len(blocks), norm, enable_nested_tensor=False)
+    theirs.layers = nn.ModuleList(encoder_layer(block, width) for block in blocks)
+    return theirs.train()
 
 
 def test_block_is_torchs_pre_norm_encoder_layer():
-    ours = wake(Block(15, 3))
-    theirs = nn.TransformerEncoderLayer(15, 3, 60, dropout=0, activation="gelu", batch_first=True, norm_first=True)
-    with torch.no_grad():
-        theirs.self_attn = multihead(ours.attention, 15, 15)
-        theirs.norm1, theirs.norm2 = ours.norm1, ours.norm3
-        theirs.linear1, theirs.linear2 = ours.mlp[0], ours.mlp[2]
-    x = torch.randn(2, 7, 15)
-    torch.testing.assert_close(ours(x), theirs.train()(x), atol=1e-5, rtol=1e-5)
+    ours, x = wake(Block(15, 3)), torch.randn(2, 7, 15)
+    torch.testing.assert_close(ours(x), encoder_layer(ours, 15)(x), atol=1e-5, rtol=1e-5)
 
 
-def test_a_new_block_changes_nothing_and_cross_attention_needs_a_context():
-    x, block = torch.randn(2, 5, 12), Block(12, 3, context_width=7)
-    torch.testing.assert_close(block(x, torch.randn(2, 3, 7)), x)
-    with pytest.raises(ValueError, match="context"):
-        block(x)
+def test_a_new_block_changes_nothing_and_an_awake_one_hears_its_context():
+    x, context, block = torch.randn(2, 5, 12), torch.randn(2, 3, 7), Block(12, 3, context_width=7)
+    torch.testing.assert_close(block(x, context), x)
+    assert (wake(block)(x, context) - block(x, context.flip(-1))).abs().max() > 1e-3
 
 
 def test_text_states_do_not_depend_on_padding_and_are_zero_there():
-    encoder = wake(TextEncoder(TextConfig(width=12, heads=3, depth=2)))
+    model = wake(TextEncoder(TextConfig(width=12, heads=3, depth=2)))
     ids = tokenize(["a red seven", "a thick blue two leaning left"])
-    states = encoder(ids)
+    states = model(ids)
     assert bool((states[ids == PAD] == 0).all())
-    torch.testing.assert_close(encoder(ids[:1, :5]), states[:1, :5], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(ids[:1, :5]), states[:1, :5], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(end_state(states, ids), torch.stack([states[0, 4], states[1, 7]]))
 
 
 def test_text_encoder_is_torchs_encoder_with_a_padding_mask():
     ours = wake(TextEncoder(TextConfig(width=15, heads=3, depth=2)))
     ids = tokenize(["a red seven", "a thick two upright"])
-    layer = nn.TransformerEncoderLayer(15, 3, 60, dropout=0, activation="gelu", batch_first=True, norm_first=True)
-    theirs = nn.TransformerEncoder(layer, 2, norm=ours.norm, enable_nested_tensor=False).train()
-    for block, copy in zip(ours.blocks, theirs.layers):
-        copy.self_attn = multihead(block.attention, 15, 15)
-        copy.norm1, copy.norm2, copy.linear1, copy.linear2 = block.norm1, block.norm3, block.mlp[0], block.mlp[2]
+    theirs = encoder(ours.blocks, 15, ours.norm)
     expected = theirs(ours.token(ids) + ours.position, src_key_padding_mask=ids == PAD)
     real = ids != PAD
     torch.testing.assert_close(ours(ids)[real], expected[real], atol=1e-5, rtol=1e-5)
 
 
 def test_text_states_know_the_order_of_words():
-    encoder = wake(TextEncoder(TextConfig(width=12, heads=3, depth=1)))
-    one, other = encoder(tokenize(["a red seven", "a seven red"]))
+    model = wake(TextEncoder(TextConfig(width=12, heads=3, depth=1)))
+    one, other = model(tokenize(["a red seven", "a seven red"]))
     assert (one[4] - other[4]).abs().max() > 1e-3                # the states of <end>
 
 
@@ -150,26 +150,21 @@ SMALL_GPT = GPTConfig(width=15, heads=3, depth=2)
 
 def test_gpt_is_torchs_transformer_with_a_causal_mask():
     ours, ids = wake(TinyGPT(SMALL_GPT)), tokenize(["a thick red seven", "a two leaning left"])
-    layer = nn.TransformerEncoderLayer(15, 3, 60, dropout=0, activation="gelu", batch_first=True, norm_first=True)
-    theirs = nn.TransformerEncoder(layer, 2, norm=ours.norm, enable_nested_tensor=False).train()
-    for block, copy in zip(ours.blocks, theirs.layers):
-        copy.self_attn = multihead(block.attention, 15, 15)
-        copy.norm1, copy.norm2, copy.linear1, copy.linear2 = block.norm1, block.norm3, block.mlp[0], block.mlp[2]
     mask = nn.Transformer.generate_square_subsequent_mask(LENGTH)
-    expected = ours.out(theirs(ours.token(ids) + ours.position, mask=mask))
+    expected = ours.out(encoder(ours.blocks, 15, ours.norm)(ours.token(ids) + ours.position, mask=mask))
     torch.testing.assert_close(ours(ids), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("j", range(1, LENGTH))
-def test_no_word_can_be_seen_before_it_is_said(j):
-    model, ids = wake(TinyGPT(SMALL_GPT)), tokenize(["a thick red seven leaning left"])
-    changed = ids.clone()
-    changed[0, j] = 9
-    before, after = model(ids), model(changed)
-    torch.testing.assert_close(before[:, :j], after[:, :j], atol=0, rtol=0)
-    assert (before[:, j] - after[:, j]).abs().max() > 1e-4
-    cheat = wake(TinyGPT(GPTConfig(15, 3, 2, causal=False)))
-    assert (cheat(ids)[:, 0] - cheat(changed)[:, 0]).abs().max() > 1e-6
+def test_no_word_can_be_seen_before_it_is_said():
+    model, cheat = wake(TinyGPT(SMALL_GPT)), wake(TinyGPT(GPTConfig(15, 3, 2, causal=False)))
+    ids = tokenize(["a thick red seven leaning left"])
+    for j in range(1, LENGTH):
+        changed = ids.clone()
+        changed[0, j] = 9
+        before, after = model(ids), model(changed)
+        torch.testing.assert_close(before[:, :j], after[:, :j], atol=0, rtol=0)
+        assert (before[:, j] - after[:, j]).abs().max() > 1e-4
+        assert (cheat(ids)[:, 0] - cheat(changed)[:, 0]).abs().max() > 1e-6
 
 
 def test_next_word_loss_is_the_surprise_at_each_word():
@@ -187,16 +182,11 @@ def test_temperature_and_top_k():
     torch.testing.assert_close(next_token_probs(logits, 0.5), (2 * logits).softmax(-1))
     torch.testing.assert_close(next_token_probs(logits, top_k=2)[0, [1, 2]], logits[0, [1, 2]].softmax(-1))
     assert next_token_probs(logits, top_k=1).tolist() == [[0, 1, 0, 0]]
-    with pytest.raises(ValueError, match="above 0"):
-        next_token_probs(logits, 0)
 
 
 @pytest.fixture(scope="module")
 def trained_gpt():
-    recipe = language.recipe(*grammar(0.3), steps=300)
-    for _ in train(recipe):
-        pass
-    return recipe.model
+    return run(language.recipe(*grammar(0.3), steps=300, batch=128))
 
 
 def test_a_trained_gpt_is_near_the_entropy_of_the_grammar_which_none_can_beat(trained_gpt):
@@ -205,7 +195,7 @@ def test_a_trained_gpt_is_near_the_entropy_of_the_grammar_which_none_can_beat(tr
     with torch.no_grad():
         loss = (shares @ next_word_loss(trained_gpt, ids).double()).sum().item()
     floor = next_word_entropy(ids, shares).sum().item()
-    assert floor < loss < 1.02 * floor
+    assert floor < loss < 1.01 * floor
 
 
 def test_upsampled_captions_say_the_same_and_more_as_often_as_the_gpt_would():

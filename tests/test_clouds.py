@@ -16,6 +16,7 @@ from minidiff.diffusion import (
     exact_denoiser,
     from_eps,
     heun_step,
+    last,
     log_density,
     sample,
 )
@@ -23,7 +24,7 @@ from minidiff.evaluation import coverage, wasserstein
 from minidiff.tools import generator_for, noise_for
 
 COSINE = Schedule.cosine(1000)
-DOUBLE = Schedule(COSINE.alpha_bar.double())
+STRAIGHT = Schedule.straight(1000)
 THREE = Mixture(torch.tensor([[0.3, -1.0, 0.5], [1.1, 0.2, -0.4], [-0.7, 0.9, 0.0]]).double(), 0.3,
                 torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64))
 
@@ -46,39 +47,28 @@ def test_the_centers_of_a_drawn_cloud_leave_no_gap(name):
     assert torch.cdist(mixture.means, mixture.means).fill_diagonal_(9).amin(1).max() < 2 * mixture.std
 
 
-def test_unknown_clouds_and_impossible_mixtures_are_refused():
-    with pytest.raises(ValueError, match="two moons"):
-        cloud("cumulus", 5)
-    for std, weights in ((-0.1, None), (0.1, torch.tensor([0.5, 0.6, -0.1])), (0.1, torch.tensor([0.5, 0.5]))):
-        with pytest.raises(ValueError, match="sum to 1"):
-            Mixture(torch.zeros(3, 2), std, weights)
-
-
-def test_the_density_is_that_of_torch_distributions():
-    """At every level the noisy mixture is a mixture of Gaussians with moved means and wider spread."""
+@pytest.mark.parametrize("schedule", [COSINE, STRAIGHT], ids=["cosine", "straight"])
+def test_the_density_is_that_of_torch_distributions(schedule):
+    """At every level the noisy mixture is a mixture of Gaussians with moved means and a larger std."""
     x = torch.randn(11, 3, generator=generator_for(0)).double()
     for t in (0, 1, 300, 1000):
-        a = DOUBLE.alpha_bar[t]
+        signal, noise = schedule.curves[t]
         parts = torch.distributions.MultivariateNormal(
-            a.sqrt() * THREE.means, (a * 0.09 + 1 - a) * torch.eye(3).double().expand(3, 3, 3))
+            signal * THREE.means, (signal**2 * 0.09 + noise**2) * torch.eye(3).double().expand(3, 3, 3))
         reference = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(THREE.weights), parts)
-        torch.testing.assert_close(log_density(THREE, x, torch.full((11,), t), DOUBLE), reference.log_prob(x),
+        torch.testing.assert_close(log_density(THREE, x, torch.full((11,), t), schedule), reference.log_prob(x),
                                    atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.parametrize("schedule", [COSINE, STRAIGHT], ids=["cosine", "straight"])
 @pytest.mark.parametrize("mixture", [THREE, Mixture(THREE.means)], ids=["Gaussians", "data set"])
 @pytest.mark.parametrize("t", [1, 300, 700, 1000])
-def test_the_exact_score_is_the_gradient_of_the_exact_log_density(mixture, t):
+def test_the_exact_score_is_the_gradient_of_the_exact_log_density(mixture, t, schedule):
     level, eps = torch.full((5,), t), torch.randn(5, 3, generator=generator_for(1)).double()
-    x = add_noise(mixture.means[[0, 1, 2, 1, 0]], level, eps, DOUBLE).requires_grad_()
-    score, = torch.autograd.grad(log_density(mixture, x, level, DOUBLE).sum(), x)
-    ours = from_eps(exact_denoiser(mixture, DOUBLE)(x, level), x, level, DOUBLE, "score")
+    x = add_noise(mixture.means[[0, 1, 2, 1, 0]], level, eps, schedule).requires_grad_()
+    score, = torch.autograd.grad(log_density(mixture, x, level, schedule).sum(), x)
+    ours = from_eps(exact_denoiser(mixture, schedule)(x, level), x, level, schedule, "score")
     torch.testing.assert_close(ours, score, atol=1e-5, rtol=1e-5)
-
-
-def test_a_data_set_has_no_density_without_noise():
-    with pytest.raises(ValueError, match="level 0"):
-        log_density(Mixture(THREE.means), THREE.means, torch.zeros(3, dtype=torch.long), DOUBLE)
 
 
 def test_the_exact_denoiser_is_the_mean_of_the_noises_that_lead_there():
@@ -95,19 +85,19 @@ def test_the_exact_denoiser_is_the_mean_of_the_noises_that_lead_there():
 
 def test_the_exact_denoiser_of_a_data_set_copies_it():
     points = torch.randn(17, 2, generator=generator_for(3)).double()
-    for _, end in sample(exact_denoiser(Mixture(points), COSINE), noise_for(range(50), (2,)).double(), COSINE, 100):
-        pass
+    end = last(sample(exact_denoiser(Mixture(points), COSINE), noise_for(range(50), (2,)).double(), COSINE, 100))
     assert torch.cdist(end, points).amin(1).max() < 1e-3         # memory, not imagination
 
 
-FINE = Schedule(Schedule.cosine(4000).alpha_bar.double())
+FINE = Schedule.cosine(4000)
 TWO = Mixture(torch.tensor([[-0.5], [2.0]]).double(), 0.35, torch.tensor([0.8, 0.2], dtype=torch.float64))
 
 
 def share_below(x, t):
     """The exact distribution function of TWO at level t of FINE."""
-    a = FINE.alpha_bar[t]
-    return (TWO.weights * torch.special.ndtr((x - a.sqrt() * TWO.means.T) / (a * TWO.std**2 + 1 - a).sqrt())).sum(1)
+    signal, noise = FINE.curves[t]
+    std = math.sqrt(signal**2 * TWO.std**2 + noise**2)
+    return (TWO.weights * torch.special.ndtr((x - signal * TWO.means.T) / std)).sum(1)
 
 
 @pytest.mark.parametrize("step, order, slack", [(ddim_step, 1, 0.15), (heun_step, 2, 0.25)])
@@ -121,43 +111,40 @@ def test_order_of_convergence_on_an_exact_mixture(step, order, slack):
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     errors, counts = [], (200, 400, 800)                         # an order is a law of small steps
     for steps in counts:
-        for _, end in sample(exact_denoiser(TWO, FINE), x, FINE, steps, step):
-            pass
+        end = last(sample(exact_denoiser(TWO, FINE), x, FINE, steps, step))
         errors.append(math.log((end - low).abs().mean().item()))
     slope = (errors[0] - errors[-1]) / math.log(counts[-1] / counts[0])
     assert slope == pytest.approx(order, abs=slack), errors
 
 
 def islands(levels, steps, size, seed):
-    """Two far islands with 80 and 20 % of all points: the share on the first, and its spread, after Langevin steps."""
+    """Two far islands with 80 and 20 % of all points: the share on the first, and its std, after Langevin steps."""
     far = Mixture(torch.tensor([[-4.0, -4.0], [4.0, 4.0]]), 1.0, torch.tensor([0.8, 0.2]))
-    start = 8 * torch.rand(8_000, 2, generator=generator_for(seed, 0)) - 4
+    start = 8 * torch.rand(5_000, 2, generator=generator_for(seed, 0)) - 4
     denoise, fresh = exact_denoiser(far, COSINE), generator_for(seed, 1)
-    for _, x in annealed_langevin(denoise, start, COSINE, levels, steps, fresh, size):
-        pass
+    x = last(annealed_langevin(denoise, start, COSINE, levels, steps, fresh, size))
     left = x.sum(1) < 0
     return left.float().mean().item(), x[left].std(0)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_annealed_langevin_finds_the_weights_of_far_modes(seed):
-    share, spread = islands(range(1000, 0, -2), 10, 0.1, seed)
+    share, std = islands(range(1000, 0, -4), 10, 0.1, seed)
     assert share == pytest.approx(0.8, abs=0.02)
-    torch.testing.assert_close(spread, torch.ones(2), atol=0.05, rtol=0)
+    torch.testing.assert_close(std, torch.ones(2), atol=0.05, rtol=0)
 
 
 def test_plain_langevin_settles_on_its_island_and_keeps_the_share_of_the_start():
-    share, spread = islands([20], 1_000, 0.1 / (1 - COSINE.alpha_bar[20].item()), seed=0)
-    torch.testing.assert_close(spread, torch.ones(2), atol=0.08, rtol=0)
+    share, std = islands([20], 1_000, 0.1 / COSINE.curves[20][1] ** 2, seed=0)
+    torch.testing.assert_close(std, torch.ones(2), atol=0.08, rtol=0)
     assert share == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("step", [ddpm_step, ddim_step, heun_step])
 def test_every_sampler_draws_the_ring_from_its_exact_denoiser(step):
-    mixture = named_mixture("ring")
-    seeds = range(800)
-    for _, drawn in sample(exact_denoiser(mixture, COSINE), noise_for(seeds, (2,)), COSINE, 60, step, seeds=seeds):
-        pass
+    mixture, seeds = named_mixture("ring"), range(800)
+    denoise = exact_denoiser(mixture, COSINE)
+    drawn = last(sample(denoise, noise_for(seeds, (2,)), COSINE, 60, step, seeds=seeds))
     modes, good = coverage(drawn, mixture)
     assert modes == 8 and good > 0.97
 
@@ -173,8 +160,6 @@ def test_wasserstein_on_a_line_pairs_by_rank_and_measures_a_shift_exactly():
     by_rank = (one.sort(0).values - other.sort(0).values).square().mean().sqrt().item()
     assert wasserstein(one, other) == pytest.approx(by_rank, rel=1e-5)
     assert wasserstein(one, one[torch.randperm(311)] + 0.25) == pytest.approx(0.25, rel=1e-4)
-    with pytest.raises(ValueError, match="equally many"):
-        wasserstein(one, other[:7])
 
 
 def test_coverage_of_the_cloud_itself_and_of_a_collapsed_one():

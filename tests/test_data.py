@@ -1,3 +1,5 @@
+"""The digits: a fixed split, damaged files that are named, and the full MNIST where it can be had."""
+
 import gzip
 import hashlib
 import re
@@ -8,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from minidiff.data import FOLDER, MNIST_MD5, DataError, digits, load_digits
+from minidiff.data import DataError, LabeledDigits, load_digits
+from minidiff.data import digits as source
+from minidiff.tools import generator_for
 
 
 def test_the_split_is_4500_and_500_balanced_and_disjoint(digits):
@@ -27,16 +31,26 @@ def test_pictures_lie_between_minus_one_and_one_with_an_empty_frame(digits):
     assert digits.train.std().item() == pytest.approx(0.53, abs=0.03)
 
 
+def test_labeled_digits_give_each_picture_with_its_label():
+    labels = torch.tensor([3, 1, 4, 1, 5, 9, 2])
+    pictures = torch.linspace(-1, 1, 7)[:, None, None, None].expand(7, 2, 5, 3)        # the brightness names the row
+    drawn, attributes = LabeledDigits(pictures, labels).sample(1_001, generator_for(0))
+    rows = (3 * drawn[:, 0, 0, 0] + 3).round().long()
+    assert torch.equal(drawn, pictures[rows]) and torch.equal(attributes, labels[rows, None])
+    assert torch.bincount(rows, minlength=7).min() > 100
+    assert LabeledDigits(pictures, labels).checksum != LabeledDigits(pictures, labels.flip(0)).checksum
+
+
 def test_damaged_and_missing_digits_are_named(tmp_path):
-    good = (FOLDER / "mnist_5k.npz").read_bytes()
+    good = source.EMBEDDED.read_bytes()
     bad = bytearray(good)
     bad[1000] ^= 1
     for content in (b"", good[:5000], bytes(bad)):
         (tmp_path / "mnist_5k.npz").write_bytes(content)
         with pytest.raises(DataError, match="damaged.*git checkout"):
-            digits._load_embedded(tmp_path / "mnist_5k.npz")
+            source._load_embedded(tmp_path / "mnist_5k.npz")
     with pytest.raises(DataError, match="missing"):
-        digits._load_embedded(tmp_path / "other.npz")
+        source._load_embedded(tmp_path / "other.npz")
 
 
 def test_without_a_network_full_mnist_is_one_line_and_the_embedded_digits(tmp_path, capsys):
@@ -80,8 +94,8 @@ def write_mnist(root, counts=(60_000, 10_000)):
 
 def test_full_mnist_is_read_from_idx_files(tmp_path, torchvision_imports, capsys, monkeypatch):
     written = write_mnist(tmp_path)
-    assert written.keys() == MNIST_MD5.keys()
-    monkeypatch.setattr(data, "MNIST_MD5", written)              # of these files: the real ones lie elsewhere
+    assert written.keys() == source.MNIST_MD5.keys()
+    monkeypatch.setattr(source, "MNIST_MD5", written)              # of these files: the real ones lie elsewhere
     digits = load_digits(full=True, root=tmp_path)
     assert capsys.readouterr().err == ""
     assert digits.train.shape == (60_000, 1, 32, 32) and digits.val.shape == (10_000, 1, 32, 32)
@@ -95,7 +109,7 @@ def test_a_damaged_idx_file_is_one_line_and_the_embedded_digits(tmp_path, torchv
                                                                 damage):
     written = write_mnist(tmp_path, (60_000, 10_000) if damage != "too few" else (600, 100))
     if damage != "too few":
-        monkeypatch.setattr(data, "MNIST_MD5", written)
+        monkeypatch.setattr(source, "MNIST_MD5", written)
     file = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:1_000_000])

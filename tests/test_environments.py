@@ -14,7 +14,7 @@ import torch
 
 from minidiff.__main__ import main
 from minidiff.data import load_captioned_digits
-from minidiff.pipelines import text2image
+from minidiff.pipelines import autoencoder, classifier, clip, text2image
 from minidiff.training import load_checkpoint, train
 
 ROOT = Path(__file__).parent.parent
@@ -24,14 +24,15 @@ CAPTIONS = ["a thick red seven leaning left", "a thin cyan two"]
 @pytest.fixture(scope="module")
 def recipe_of(trained):
     """A function from the name of a stage to a new recipe of it, always with the same first weights and data."""
-    captioned, _ = load_captioned_digits(trained)
-    parts = text2image.load(trained)
+    captioned, _ = load_captioned_digits()
+    parts = text2image.load(trained, "cpu")
     encoded = text2image.latents_of(captioned, parts.autoencoder, 1_000)
+    modules = {"classifier": classifier, "clip": clip, "autoencoder": autoencoder}
 
     def recipe_of(stage):
         if stage == "unet":
             return text2image.unet_recipe(captioned, parts.clip, parts.autoencoder, encoded=encoded)
-        return {"judge": metrics, "clip": clip, "autoencoder": autoencoder}[stage].recipe(captioned)
+        return modules[stage].recipe(captioned)
 
     return recipe_of
 
@@ -111,13 +112,14 @@ def test_a_gpu_draws_and_learns_what_the_cpu_does(trained, monkeypatch):
 
 BARE = """
 import sys, torch
-from minidiff import checks, show, looks
+from minidiff import exercises
+from minidiff.tools import show, show_attention
 show.grid(torch.zeros(2, 3, 32, 32), ["ein Bild", "noch eins"]).savefig("Bild ü.png")
 drawn = [name for name in sys.modules if name.startswith(("tkinter", "PyQt", "PySide", "gi.", "wx"))]
 print(drawn, "matplotlib.pyplot" in sys.modules, torch.get_num_threads())
-sys.argv = ["checks", "--hints", "1.5"]
+sys.argv = ["exercises", "--hints", "1.5"]
 import runpy
-runpy.run_module("minidiff.checks", run_name="__main__")
+runpy.run_module("minidiff.exercises", run_name="__main__")
 """
 
 
@@ -156,12 +158,12 @@ def pins(line):
 
 
 def test_every_supported_python_has_one_version_of_each_package_and_not_below_its_bound():
-    text = (ROOT / "pyproject.toml").read_text()
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'requires-python = ">=3.10"' in text
     assert re.findall(r"Python :: 3\.(\d+)", text) == ["10", "11", "12", "13"]
     bounds = {name: tuple(map(int, least.split("."))) for name, least in re.findall(r'"([\w-]+)>=([\d.]+)"', text)}
     found = {}
-    for line in (ROOT / "requirements.txt").read_text().splitlines()[:-1]:
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()[:-1]:
         name, version, minors = pins(line)
         assert not minors & found.setdefault(name, set()) and version >= bounds[name]
         found[name] |= minors

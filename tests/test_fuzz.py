@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidiff.__main__ import parser
+from minidiff import __main__ as machine
 from minidiff.data import (
     END,
     LENGTH,
@@ -18,14 +18,15 @@ from minidiff.data import (
     VOCABULARY,
     CaptionError,
     caption_index,
-    clean,
     detokenize,
     every_caption,
     parse,
     sentence,
     tokenize,
 )
-from minidiff.exercises import difference, parser
+from minidiff.data.captions import clean
+from minidiff.exercises import __main__ as exercises
+from minidiff.exercises.differences import difference
 
 settings.register_profile("same every time", derandomize=True, max_examples=150, deadline=None, database=None)
 settings.load_profile("same every time")
@@ -104,19 +105,19 @@ def test_what_is_no_text_is_no_caption(thing):
             refuse(thing)
 
 
-@pytest.mark.parametrize("make", [parser, parser], ids=["minidiff", "minidiff.checks"])
+@pytest.mark.parametrize("program", [machine, exercises], ids=["minidiff", "minidiff.exercises"])
 @given(words=st.lists(OPTIONS, max_size=6))
-def test_any_command_line_is_understood_or_ends_with_status_2(make, words):
+def test_any_command_line_is_understood_or_ends_with_status_2(program, words):
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            options = make().parse_args(words)
+            options = program.parser().parse_args(words)
     except SystemExit as stop:
         asked = any(word.startswith("-") and "h" in word for word in words)            # -h, --help, or a part of it
         assert stop.code == 2 or (stop.code == 0 and asked)
         assert "usage: python -m minidiff" in said.getvalue()
     else:
-        assert make is parser or options.command in ("train", "draw", "score")
+        assert program is exercises or options.command in ("train", "draw", "score")
 
 
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), st.text(max_size=5),

@@ -7,12 +7,13 @@ import torch
 
 from minidiff.data import Mixture
 from minidiff.diffusion import Schedule, exact_denoiser, spaced_by_snr
-from minidiff.evaluation import GRID, bits_of, reading_table
+from minidiff.evaluation import bits_of, reading_table
+from minidiff.evaluation.likelihood import GRID
 from minidiff.tools import generator_for
 
 SCHEDULE = Schedule.cosine(1000)
 LOG_SNR = torch.linspace(14, -12, 700, dtype=torch.float64)
-FINE = Schedule(torch.cat([torch.ones(1), LOG_SNR.sigmoid()]))   # a schedule without a coarse end
+FINE = Schedule.keeping_variance(torch.cat([torch.ones(1), LOG_SNR.sigmoid()]))   # a schedule without a coarse end
 VALUES = GRID.double()[torch.tensor([0, 3, 100, 130, 254])][:, None]
 SHARES = torch.tensor([0.5, 0.1, 0.15, 0.05, 0.2])
 ENTROPY = -(SHARES * SHARES.log2()).sum().item()
@@ -52,22 +53,3 @@ def test_a_table_alone_reads_the_bytes_at_the_price_of_their_entropy():
     x0 = WORLD.sample(10_007, generator_for(0)).double()
     parts = bound(exact_denoiser(WORLD, SCHEDULE), x0, SCHEDULE, [1000])
     assert parts["last"].mean().item() == pytest.approx(ENTROPY, rel=0.02) and parts["steps"].abs().max() == 0
-
-
-def test_levels_are_spaced_evenly_by_snr():
-    levels = spaced_by_snr(SCHEDULE, 50)
-    gaps = SCHEDULE.snr[levels].double().log().diff().abs()
-    assert levels[0] == 2 and levels[-1] == 1000 and levels == sorted(levels)
-    inner = gaps[10:-10]
-    assert inner.max() < 1.5 * inner.min()
-
-
-@pytest.mark.parametrize("x0, levels, words", [
-    (torch.tensor([[0.0]]), [1, 1000], "256 bytes"),
-    (torch.tensor([[127.0]]), [1, 1000], "256 bytes"),
-    (torch.tensor([[1.0]]), [1000, 1], "rise"),
-    (torch.tensor([[1.0]]), [0, 1000], "rise"),
-    (torch.tensor([[1.0]]), [1, 500], "to 1000")])
-def test_bits_refuse_what_is_no_picture_of_bytes(x0, levels, words):
-    with pytest.raises(ValueError, match=words):
-        bits_of(lambda xt, t, cond: xt, x0, SCHEDULE, levels, torch.full((128, 256), 1 / 256), generator_for(0))

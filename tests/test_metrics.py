@@ -1,3 +1,5 @@
+"""Numbers about quality, against closed forms, loops and other libraries."""
+
 import itertools
 import math
 
@@ -5,10 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from minidiff.data import jitter
-from minidiff.evaluation import accuracy, diversity, frechet_distance, frechet_with_floor, ink_of, nearest, wilson
-from minidiff.pipelines import classifier
+from minidiff.data import UNSAID, parse
+from minidiff.evaluation import (
+    accuracy,
+    diversity,
+    frechet_distance,
+    frechet_with_floor,
+    nearest,
+    prompts,
+    psnr,
+    recall_at,
+    wilson,
+)
 from minidiff.tools import generator_for
+
+torch.manual_seed(0)
 
 
 def test_frechet_distance_of_gaussians_on_a_line():
@@ -32,8 +45,6 @@ def test_real_features_are_as_far_from_real_ones_as_the_floor_says():
     assert 0.5 * floor < distance < 2 * floor
     shifted, _ = frechet_with_floor(fresh + 1.0, real)
     assert shifted == pytest.approx(7, rel=0.1)                  # a shift by one in each of seven directions
-    with pytest.raises(ValueError, match="small crowd"):
-        frechet_with_floor(fresh[:999], real)
 
 
 def test_a_floor_by_groups_leaves_the_chance_mixture_out():
@@ -62,8 +73,6 @@ def test_frechet_distance_is_a_distance():
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9)
     assert frechet_distance(a, a + 3) == pytest.approx(7 * 9, rel=1e-5)
-    with pytest.raises(ValueError, match="two"):
-        frechet_distance(a[:1], b)
 
 
 @pytest.mark.parametrize("right, n", [(0, 10), (7, 10), (967, 1000)])
@@ -71,8 +80,6 @@ def test_wilson_interval_solves_its_equation(right, n):
     """Both ends p satisfy |right/n - p| = z sqrt(p (1 - p) / n)."""
     for p in wilson(right / n, n):
         assert 0 <= p <= 1 and abs(right / n - p) == pytest.approx(1.96 * math.sqrt(max(0, p * (1 - p)) / n), abs=1e-9)
-    with pytest.raises(ValueError, match="share"):
-        wilson(1.2, 10)
 
 
 def test_accuracy_by_hand():
@@ -81,7 +88,7 @@ def test_accuracy_by_hand():
     assert accuracy(read, asked) == {"digit": 1.0, "color": 0.5, "stroke": 1.0, "lean": 0.5, "joint": 0.5}
 
 
-def test_spread_is_the_mean_distance_within_groups():
+def test_diversity_is_the_mean_distance_within_groups():
     pictures = torch.rand(7, 1, 32, 32, generator=generator_for(0)) * 2 - 1
     attributes = torch.tensor([[1, c, 0, 0] for c in range(4)] + [[2, c, 0, 0] for c in range(3)])
     ink = (pictures[:, 0] + 1) / 2
@@ -89,35 +96,31 @@ def test_spread_is_the_mean_distance_within_groups():
     expected = sum((ink[i] - ink[j]).norm() / 32 for i, j in pairs) / len(pairs)
     assert diversity(pictures, attributes) == pytest.approx(expected.item(), rel=1e-5)
     assert diversity(pictures[:1].expand(7, -1, -1, -1), attributes) == 0
-    with pytest.raises(ValueError, match="compare"):
-        diversity(pictures[:1], attributes[:1])
 
 
-def test_bytes_given_for_pictures_are_named():
-    with pytest.raises(ValueError, match="0..255"):
-        ink_of(torch.full((1, 3, 32, 32), 255.0))
-    with pytest.raises(ValueError, match="float"):
-        ink_of(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+def test_psnr_by_hand():
+    twice = psnr(torch.tensor([[1.0, 1.0, 1.0], [0.2, 0.2, 0.2]]), torch.zeros(2, 3))
+    torch.testing.assert_close(twice, torch.tensor([10 * math.log10(4), 20.0]))
+    assert psnr(torch.ones(1, 3), torch.ones(1, 3)).item() == math.inf
 
 
-def test_jitter_keeps_the_range_and_changes_each_picture_differently(captioned):
-    pictures, _ = captioned.sample(5, generator_for(0))
-    moved = jitter(pictures[:1].expand(5, -1, -1, -1), generator_for(1))
-    assert moved.min() >= -1.001 and moved.max() <= 1.001
-    assert all((moved[i] - moved[j]).abs().max() > 0.1 for i, j in itertools.combinations(range(5), 2))
+def test_recall_against_plain_loops():
+    similarity, true = torch.randn(11, 7), torch.rand(11, 7) < 0.3
+    true[:, 0] = True
+    for k in (1, 3, 7):
+        hits = 0
+        for row, right in zip(similarity.tolist(), true.tolist(), strict=True):
+            best = sorted(range(7), key=lambda j: -row[j])[:k]
+            hits += any(right[j] for j in best)
+        assert recall_at(k, similarity, true) == pytest.approx(hits / 11)
+    assert recall_at(100, similarity, true) == 1
 
 
-def test_the_judge_reads_gray_as_white(captioned):
-    judge = classifier.recipe(captioned, steps=1).model.eval()
-    gray = torch.rand(3, 1, 32, 32) * 2 - 1
-    torch.testing.assert_close(judge(gray), judge(gray.expand(-1, 3, -1, -1)))
-
-
-def test_a_short_training_already_reads_digits(captioned):
-    """A tenth of the small budget's steps, on 500 digits: far above chance (0.1) on the digits it trained on."""
-    from minidiff.train import train
-    recipe = classifier.recipe(captioned, steps=120)
-    for _ in train(recipe):
-        pass
-    pictures, attributes = captioned.sample(1_000, generator_for(2))
-    assert (recipe.model.read(pictures)[:, 0] == attributes[:, 0]).float().mean() > 0.9
+def test_prompts_say_one_word_each():
+    said = prompts()
+    assert [len(words) for words in said.values()] == [10, 7, 3, 3]
+    for column, words in enumerate(said.values()):
+        for i, prompt in enumerate(words):
+            expected = [UNSAID] * 4
+            expected[column] = i
+            assert list(parse(prompt)) == expected

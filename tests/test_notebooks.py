@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,9 +14,18 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
+@pytest.fixture(scope="module")
+def runs(trained):
+    """The trained parts, both where the command leaves them and where a notebook looks in the fast budget."""
+    (trained / "fast").mkdir(exist_ok=True)
+    for path in trained.glob("*.safetensors"):
+        shutil.copy(path, trained / "fast")
+    return trained
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_runs(path, trained, monkeypatch):
-    monkeypatch.setenv("MINIDIFF_FOLDER", str(trained))
+def test_notebook_runs(path, runs, monkeypatch):
+    monkeypatch.setenv("MINIDIFF_FOLDER", str(runs))
     notebook = nbformat.read(path, 4)
     nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3",
                             resources={"metadata": {"path": str(FOLDER)}}).execute()
@@ -25,7 +35,7 @@ def test_notebook_runs(path, trained, monkeypatch):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_is_one_clean_run_small_and_mostly_prose(path):
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     cells = json.loads(text)["cells"]
     code = [c for c in cells if c["cell_type"] == "code"]
     assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1))
@@ -36,6 +46,7 @@ def test_notebook_is_one_clean_run_small_and_mostly_prose(path):
     lines = [[line for line in "".join(c["source"]).splitlines() if line.strip()] for c in code]
     words = sum(len("".join(c["source"]).split()) for c in cells if c["cell_type"] == "markdown")
     assert max(map(len, lines)) <= 25 and sum(map(len, lines)) <= 250 and words >= 4 * sum(map(len, lines))
+    assert max(len(line) for cell in lines for line in cell) <= 120
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

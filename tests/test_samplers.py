@@ -1,5 +1,7 @@
 """Samplers against exact answers: where the denoiser is known, so is where they must end."""
 
+import math
+
 import pytest
 import torch
 
@@ -20,24 +22,20 @@ from minidiff.diffusion import (
     inpainting,
     karras_levels,
     langevin_step,
+    last,
     sample,
     sample_levels,
+    spaced_by_snr,
     to_eps,
 )
 from minidiff.tools import generator_for, noise_for
 
-COSINE = Schedule.cosine(1000)
+COSINE, STRAIGHT = Schedule.cosine(1000), Schedule.straight(1000)
 STEPS = [ddim_step, ddpm_step, heun_step]
 
 
 def gaussian(mean, std, schedule):
     return exact_denoiser(Mixture(torch.tensor([[mean]]), std), schedule)
-
-
-def last(walk):
-    for _, x in walk:
-        pass
-    return x
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -49,7 +47,7 @@ def test_a_one_point_world_ends_in_its_point(step, steps):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_gaussian_world_ends_with_its_mean_and_spread(step):
+def test_a_gaussian_world_ends_with_its_mean_and_std(step):
     n, mean, std = 20_000, 0.7, 0.3
     noise = torch.randn(n, 1, generator=generator_for(1))
     fresh = generator_for(2)
@@ -62,34 +60,33 @@ def test_a_gaussian_world_ends_with_its_mean_and_spread(step):
     assert end.std().item() == pytest.approx(std, abs=0.01)
 
 
-def exact_flow(x, mean, std):
-    """Where the probability flow takes x from level S to level 0 in a Gaussian world: along its own quantile."""
-    a = COSINE.alpha_bar[-1].double()
-    return mean + std * (x.double() - a.sqrt() * mean) / (a * std**2 + 1 - a).sqrt()
-
-
-@pytest.mark.parametrize("step, order, slack", [(ddim_step, 1, 0.15), (heun_step, 2, 0.25)])
-def test_order_of_convergence_on_the_exact_gaussian(step, order, slack):
+@pytest.mark.parametrize("schedule", [COSINE, STRAIGHT], ids=["cosine", "straight"])
+@pytest.mark.parametrize("step, order, slack, least", [(ddim_step, 1, 0.15, 6e-3), (heun_step, 2, 0.25, 2e-5)])
+def test_the_flow_of_a_gaussian_ends_where_its_formula_says(schedule, step, order, slack, least):
+    """With y = x / signal and k = noise / signal DDIM is Euler's method for dy/dk = eps, and the exact denoiser of
+    N(m, s^2) says eps = k (y - m) / (s^2 + k^2).  So (y - m) / sqrt(s^2 + k^2) never changes: at k = 0 x is
+    m + s (xS - signal m) / sqrt(signal^2 s^2 + noise^2)."""
+    m, s = 0.7, 0.5
     x = torch.linspace(-2, 2, 11, dtype=torch.float64)[:, None]
-    errors = []
-    for steps in (40, 80, 160, 320):
-        schedule = Schedule(COSINE.alpha_bar.double())
-        end = last(sample(gaussian(0.7, 0.5, schedule), x, schedule, steps, step))
-        errors.append((end - exact_flow(x, 0.7, 0.5)).abs().max().log2())
-    slopes = -torch.stack(errors).diff()
-    assert slopes.mean().item() == pytest.approx(order, abs=slack), slopes
+    signal, noise = schedule.curves[-1]
+    exact = m + s * (x - signal * m) / math.sqrt(signal**2 * s**2 + noise**2)
+    errors = [(last(sample(gaussian(m, s, schedule), x, schedule, steps, step)) - exact).abs().max()
+              for steps in (40, 320)]
+    slope = (errors[0] / errors[1]).log2().item() / 3            # thrice twice as many steps
+    assert slope == pytest.approx(order, abs=slack) and errors[1] < least, errors
 
 
 def test_ddpm_is_the_exact_posterior():
     """One jump t -> s from a known x0: mean and variance of q(xs | xt, x0) by Bayes' rule in one dimension."""
     t, s, x0 = 700, 400, 0.8
-    a_t, a_s = COSINE.alpha_bar[t].item(), COSINE.alpha_bar[s].item()
+    (signal_t, noise_t), (signal_s, noise_s) = COSINE.curves[t], COSINE.curves[s]
     xt = torch.full((100_000, 1), -0.4)
     fresh = generator_for(3)
     xs = ddpm_step(exact_denoiser(Mixture(torch.tensor([[x0]])), COSINE), xt, t, s, COSINE,
                    noise=lambda: torch.randn(xt.shape, generator=fresh))
-    prior_mean, prior_var = a_s**0.5 * x0, 1 - a_s               # xs given x0
-    slope, noise_var = (a_t / a_s) ** 0.5, 1 - a_t / a_s         # xt given xs
+    prior_mean, prior_var = signal_s * x0, noise_s**2            # xs given x0
+    slope = signal_t / signal_s                                  # xt given xs
+    noise_var = noise_t**2 - slope**2 * noise_s**2
     var = 1 / (1 / prior_var + slope**2 / noise_var)
     mean = var * (prior_mean / prior_var + slope * -0.4 / noise_var)
     assert xs.mean().item() == pytest.approx(mean, abs=5e-3)
@@ -115,13 +112,13 @@ def test_no_noise_is_added_at_the_last_step():
 
 def test_langevin_keeps_a_gaussian_at_its_level():
     t, n, fresh = 500, 50_000, generator_for(4)
-    a = COSINE.alpha_bar[t]
-    x = torch.zeros(n, 1)                                        # start wrong, with no spread at all
+    signal, noise = COSINE.curves[t]
+    x = torch.zeros(n, 1)                                        # start wrong, all at one place
     for _ in range(300):
         x = langevin_step(gaussian(0.5, 0.3, COSINE), x, t, COSINE, 0.05,
                           noise=lambda: torch.randn(x.shape, generator=fresh))
-    assert x.mean().item() == pytest.approx((a.sqrt() * 0.5).item(), abs=0.02)
-    assert x.var().item() == pytest.approx((a * 0.09 + 1 - a).item(), rel=0.05)
+    assert x.mean().item() == pytest.approx(signal * 0.5, abs=0.02)
+    assert x.var().item() == pytest.approx(signal**2 * 0.09 + noise**2, rel=0.05)
 
 
 def toward(xt, t, cond):
@@ -139,8 +136,15 @@ def test_guidance_is_unconditional_at_0_conditional_at_1_and_linear_beyond():
         t = torch.full((3,), level)
         assert torch.equal(guided(toward, null, 3, below=500)(xt, t, cond), guided(toward, null, w)(xt, t, cond))
         assert torch.equal(guided(toward, null, 0, below=500)(xt, t, cond), toward(xt, t, null))
-    with pytest.raises(ValueError, match="finite"):
-        guided(toward, null, float("nan"))
+
+
+def test_guidance_below_a_level_exaggerates_only_the_pictures_that_are_below():
+    """A batch of mixed levels: each picture is answered as it would be alone."""
+    xt, t = torch.randn(5, 3), torch.tensor([1, 499, 500, 501, 1000])
+    null, cond = torch.full((1, 3), 2.0), torch.arange(5.0)[:, None].expand(5, 3)
+    plain, loud = toward(xt, t, cond), xt + 2 + 3 * (cond - 2)
+    expected = torch.cat([loud[:2], plain[2:]])
+    torch.testing.assert_close(guided(toward, null, 3, below=500)(xt, t, cond), expected, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -153,32 +157,26 @@ def test_a_picture_does_not_depend_on_its_batch(step):
     torch.testing.assert_close(run([3, 1, 4, 15])[2:3], run([4]), atol=1e-6, rtol=1e-6)
 
 
-def test_the_walk_stops_at_each_level_and_bad_requests_are_refused():
-    walk = list(sample(gaussian(0, 1, COSINE), torch.zeros(1, 2), COSINE, 4))
-    assert [level for level, _ in walk] == [1000, 750, 500, 250, 0]
-    for steps in (0, 1001):
-        with pytest.raises(ValueError, match="steps"):
-            next(sample(toward, torch.zeros(1, 2), COSINE, steps))
-    with pytest.raises(ValueError, match="seeds"):
-        last(sample(gaussian(0, 1, COSINE), torch.zeros(1, 2), COSINE, 4, ddpm_step))
+def test_a_trajectory_stops_at_each_level():
+    trajectory = list(sample(gaussian(0, 1, COSINE), torch.zeros(1, 2), COSINE, 4))
+    assert [level for level, _ in trajectory] == [1000, 750, 500, 250, 0]
 
 
-def test_the_loss_in_three_coordinates():
+@pytest.mark.parametrize("schedule", [COSINE, STRAIGHT], ids=["cosine", "straight"])
+@pytest.mark.parametrize("kind", ["eps", "x0", "v"])
+def test_the_loss_in_three_coordinates(kind, schedule):
     """Each weight makes the eps error the plain squared error in the coordinate of its name."""
-    generator = torch.Generator().manual_seed(0)
-    x0, eps = torch.randn(2, 7, 3, generator=generator, dtype=torch.float64).unbind(0)
+    x0, eps = torch.randn(2, 7, 3, generator=generator_for(0), dtype=torch.float64).unbind(0)
     t = torch.tensor([1, 100, 300, 500, 700, 900, 990])
 
     def denoise(xt, t, cond):
         return 0.7 * xt - 0.1
 
-    from minidiff.schedule import add_noise
-    xt = add_noise(x0, t, eps, COSINE)
-    for kind in ("eps", "x0", "v"):
-        truth, guess = (from_eps(e, xt, t, COSINE, kind) for e in (eps, denoise(xt, t, None)))
-        expected = (truth - guess).square().mean(1)
-        torch.testing.assert_close(denoising_loss(denoise, x0, t, eps, COSINE, weight=kind), expected,
-                                   rtol=1e-4, atol=1e-6)
+    xt = add_noise(x0, t, eps, schedule)
+    truth, guess = (from_eps(e, xt, t, schedule, kind) for e in (eps, denoise(xt, t, None)))
+    expected = (truth - guess).square().mean(1)
+    torch.testing.assert_close(denoising_loss(denoise, x0, t, eps, schedule, weight=kind), expected,
+                               rtol=1e-4, atol=1e-6)
 
 
 def test_the_perfect_denoiser_of_one_point_has_no_loss():
@@ -196,11 +194,11 @@ def test_dropping_the_condition():
 
 
 @pytest.mark.parametrize("steps, start", [(7, None), (25, None), (11, 400)])
-def test_crowded_levels_lie_where_the_formula_says(steps, start):
+def test_karras_levels_lie_where_the_formula_says(steps, start):
     levels, first = karras_levels(COSINE, steps, start), start or 1000
     assert levels[0] == first and levels[-1] == 0 and len(levels) == steps + 1
     assert levels == sorted(set(levels), reverse=True)
-    k = (1 / COSINE.alpha_bar.double() - 1).sqrt()
+    k = COSINE.noise / COSINE.signal
     high, low = min(80.0, k[first].item()), 0.02
     for i, level in enumerate(levels[1:-1], start=1):
         wanted = (high ** (1 / 7) + i / (steps - 1) * (low ** (1 / 7) - high ** (1 / 7))) ** 7
@@ -219,12 +217,13 @@ def test_a_clipped_denoiser_keeps_the_picture_between_minus_one_and_one():
 
 
 def related_pair(rho):
-    """The exact denoiser of two normal numbers with correlation rho: E[x0 | xt] = sqrt(a) C (a C + (1 - a) 1)^-1 xt."""
+    """The exact denoiser of two normal numbers with covariance C, for signal a and noise b:
+    E[x0 | xt] = a C (a^2 C + b^2 1)^-1 xt."""
     cov = torch.tensor([[1.0, rho], [rho, 1.0]], dtype=torch.float64)
 
     def denoise(xt, t, cond=None):
-        a = COSINE.alpha_bar[t[0]].double()
-        x0 = a.sqrt() * xt @ torch.linalg.inv(a * cov + (1 - a) * torch.eye(2)) @ cov
+        signal, noise = COSINE.curves[t[0]]
+        x0 = signal * xt @ torch.linalg.inv(signal**2 * cov + noise**2 * torch.eye(2)) @ cov
         return to_eps(x0, xt, t, COSINE, "x0")
 
     return denoise
@@ -246,16 +245,14 @@ def test_inpainting_keeps_what_is_known_and_draws_the_rest_as_it_must_be():
     assert end[:, 1].var().item() == pytest.approx(1 - rho**2, abs=0.05)
 
 
-def test_a_walk_may_start_in_the_middle_of_the_noise():
+def test_a_trajectory_may_start_in_the_middle_of_the_noise():
     n, fresh = 20_000, generator_for(4)
     x0 = 0.7 + 0.3 * torch.randn(n, 1, generator=fresh)
     half = add_noise(x0, torch.full((n,), 500), torch.randn(n, 1, generator=fresh), COSINE)
-    walk = list(sample(gaussian(0.7, 0.3, COSINE), half, COSINE, 50, start=500))
-    assert [walk[0][0], walk[-1][0]] == [500, 0]
-    assert walk[-1][1].mean().item() == pytest.approx(0.7, abs=0.01)
-    assert walk[-1][1].std().item() == pytest.approx(0.3, abs=0.01)
-    with pytest.raises(ValueError, match="at most the 1000"):
-        next(sample(gaussian(0.7, 0.3, COSINE), half, COSINE, 5, start=1_001))
+    trajectory = list(sample(gaussian(0.7, 0.3, COSINE), half, COSINE, 50, start=500))
+    assert [trajectory[0][0], trajectory[-1][0]] == [500, 0]
+    assert trajectory[-1][1].mean().item() == pytest.approx(0.7, abs=0.01)
+    assert trajectory[-1][1].std().item() == pytest.approx(0.3, abs=0.01)
 
 
 def test_levels_are_drawn_evenly_or_stratified_around_a_middle():
@@ -272,6 +269,12 @@ def test_levels_are_drawn_evenly_or_stratified_around_a_middle():
 
 
 def test_min_snr_weighs_the_picture_by_the_signal_to_noise_ratio_up_to_five():
-    a = COSINE.alpha_bar[1:].double()
-    snr = a / (1 - a)
-    torch.testing.assert_close(WEIGHTS["min-snr"](a), WEIGHTS["x0"](a) * snr.clamp_max(5))
+    curves, snr = (COSINE.signal[1:], COSINE.noise[1:]), COSINE.snr[1:]
+    torch.testing.assert_close(WEIGHTS["min-snr"](*curves), WEIGHTS["x0"](*curves) * snr.clamp_max(5))
+
+
+def test_levels_that_are_evenly_spaced_by_snr():
+    levels = spaced_by_snr(COSINE, 50)
+    gaps = COSINE.snr[levels].log().diff().abs()
+    assert levels[0] == 2 and levels[-1] == 1000 and levels == sorted(levels)
+    assert gaps[10:-10].max() < 1.5 * gaps[10:-10].min()

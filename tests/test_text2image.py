@@ -1,7 +1,9 @@
 """The whole pipeline, trained in the fast budget: it need not be good yet, but it must be right."""
 
+import itertools
 import json
 import math
+import shutil
 import subprocess
 import sys
 
@@ -13,14 +15,20 @@ from matplotlib.image import imread
 from minidiff.__main__ import GALLERY, main
 from minidiff.data import is_held_out, load_captioned_digits
 from minidiff.diffusion import ddim_step, ddpm_step
-from minidiff.models import LATENTS, LATENTS_LARGE
-from minidiff.pipelines import autoencoder, classifier, report, text2image
-from minidiff.training import load_checkpoint, save_checkpoint
+from minidiff.models import LATENTS, LATENTS_LARGE, ClipConfig, TextConfig, UNet, UNetConfig
+from minidiff.pipelines import autoencoder, classifier, clip, denoiser, report, text2image
+from minidiff.training import CheckpointError, run
 
 
 @pytest.fixture(scope="module")
 def parts(trained):
     return text2image.load(trained, "cpu")
+
+
+@pytest.fixture(scope="module")
+def known():
+    """The training digits of the fast budget: 45 of each class."""
+    return load_captioned_digits()[0]
 
 
 def test_pictures_have_their_shape_and_range_and_the_caption_matters(parts):
@@ -51,49 +59,68 @@ def test_the_latents_on_the_way_end_in_the_picture(parts):
     assert [level for level, _ in walk] == [1000, 750, 500, 250, 0]
     assert torch.equal(parts.autoencoder.decode(walk[-1][1]).clamp(-1, 1),
                        text2image.draw(["a red seven"], [3], parts, steps=4))
-    for captions, seeds, hint in ((["a red seven"], [1, 2], "one seed a caption"), ([], [], "no seeds"),
+    for captions, seeds, hint in ((["a red seven"], [1, 2], "one seed per caption"), ([], [], "at least one"),
                                   ("a red seven", [1], "list of captions")):
         with pytest.raises(ValueError, match=hint):
             text2image.draw(captions, seeds, parts)
 
 
-def test_training_latents_are_standardized_and_never_held_out(parts, trained):
-    captioned, _ = load_captioned_digits(trained)
-    latents, attributes = text2image.latents_of(captioned, parts.autoencoder, 2_000)
+def test_training_latents_are_standardized_and_never_held_out(parts, known):
+    latents, attributes = text2image.latents_of(known, parts.autoencoder, 2_000)
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=0.03, rtol=0)
     assert not is_held_out(attributes).any()
 
 
-def test_in_the_small_budget_the_machine_learns_in_a_hurry_and_a_chapter_alone_does_not(parts, trained, monkeypatch):
-    captioned, _ = load_captioned_digits(trained)
-    monkeypatch.setattr(text2image, "load_captioned_digits", lambda *where: (captioned, captioned))
-    stages = list(text2image.recipes(trained))                   # fast: as in their own files
-    assert [recipe.steps for recipe in stages] == [30, 30, 30, 30] and stages[3].config == LATENTS
+def test_in_the_small_budget_the_machine_learns_in_a_hurry_and_a_chapter_alone_does_not(parts, known, monkeypatch):
+    monkeypatch.setattr(text2image, "load_captioned_digits", lambda device: (known, known))
+    encoded = text2image.latents_of(known, parts.autoencoder, 100)
+
+    def stages():
+        return [*itertools.islice(text2image.recipes(), 3),
+                text2image.unet_recipe(known, parts.clip, parts.autoencoder, encoded=encoded)]
+
+    fast = stages()                                              # as in their own files
+    assert [recipe.steps for recipe in fast] == [30, 30, 30, 30] and fast[3].config == LATENTS
     monkeypatch.setenv("MINIDIFF_BUDGET", "small")
-    quick = [next(stage) for stage in [text2image.recipes(trained)] for _ in range(3)]
-    encoded = text2image.latents_of(captioned, parts.autoencoder, 100)
-    quick.append(text2image.unet_recipe(captioned, parts.clip, parts.autoencoder, encoded=encoded))
-    for recipe in quick:
+    for recipe in stages():
         told = {key: value for key, value in text2image.QUICK[recipe.name].items() if key != "levels"}
         assert {key: getattr(recipe, key) for key in told} == told
-    assert classifier.recipe(captioned).steps == 1_000 and autoencoder.recipe(captioned).steps == 1_440
+    assert classifier.recipe(known).steps == 1_000 and autoencoder.recipe(known).steps == 1_440
     monkeypatch.setenv("MINIDIFF_BUDGET", "full")
-    large = text2image.unet_recipe(captioned, parts.clip, parts.autoencoder, encoded=encoded)
+    large = text2image.unet_recipe(known, parts.clip, parts.autoencoder, encoded=encoded)
     assert large.config == LATENTS_LARGE and large.steps == 2_500
 
 
-def test_dressed_digits_are_kept_and_a_damaged_cache_is_made_again(trained, tmp_path):
-    first, _ = load_captioned_digits(tmp_path)
-    path = tmp_path / "dressed.safetensors"
-    stamp = path.stat().st_mtime_ns
-    load_captioned_digits(tmp_path)
-    assert path.stat().st_mtime_ns == stamp
-    path.write_bytes(path.read_bytes()[:-9])
-    again, _ = load_captioned_digits(tmp_path)
-    assert torch.equal(first.ink, again.ink) and path.stat().st_mtime_ns != stamp
-    tensors, about = load_checkpoint(path)
-    save_checkpoint(path, tensors, about | {"dressed": "other digits"})
-    assert torch.equal(load_captioned_digits(tmp_path)[0].ink, first.ink)
+def test_the_unet_is_never_made_from_parts_that_are_not_trained():
+    with pytest.raises(ValueError, match="clip and autoencoder make of the digits: train them first"):
+        list(text2image.recipes())
+
+
+def test_an_error_while_drawing_is_told_as_what_it_is(trained, monkeypatch):
+    def no_memory(*ignored):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(UNet, "forward", no_memory)
+    parts = text2image.load(trained)                             # it draws nothing
+    with pytest.raises(RuntimeError, match="^out of memory$"):
+        text2image.draw(["a red seven"], [3], parts, steps=1)
+
+
+@pytest.mark.parametrize("other", ["latents", "words"])
+def test_parts_of_different_machines_are_told_apart_and_none_is_to_be_deleted(trained, tmp_path, captioned, other):
+    folder = shutil.copytree(trained, tmp_path / "parts")
+    if other == "latents":
+        config = UNetConfig(channels=5, attention=(False,), pooled=True)
+        recipe = denoiser.recipe(torch.randn(7, 5, 4, 4), lambda rows, generator: torch.zeros(len(rows), 1, 64),
+                                 torch.zeros(1, 1, 64), config=config, steps=1, batch=3)
+    else:
+        recipe = clip.recipe(captioned, config=ClipConfig(text=TextConfig(width=48)), steps=1, batch=3)
+    (folder / f"{recipe.name}.safetensors").unlink()
+    run(recipe, folder / f"{recipe.name}.safetensors")
+    with pytest.raises(CheckpointError, match="unet.safetensors belongs to another machine") as refused:
+        text2image.load(folder)
+    found = "5 channels and words of width 64" if other == "latents" else "make 4 and 48"
+    assert found in str(refused.value) and "elete" not in str(refused.value)
 
 
 def test_draw_writes_the_picture(trained, tmp_path, capsys):
@@ -114,36 +141,35 @@ def test_the_gallery_is_drawn_from_captions_that_were_trained_and_some_that_were
 
 def test_score_reports_every_number(trained, capsys):
     assert main(["score", "--folder", str(trained), "--n", "30", "--steps", "2"]) == 0
-    result = json.loads((trained / "report.json").read_text())
+    result = json.loads((trained / "report.json").read_text(encoding="utf-8"))
     for crowd in ("accuracy", "held_out", "floor", "shuffled"):
         assert set(result[crowd]) == {"digit", "color", "stroke", "lean", "joint"}
         assert all(0 <= share <= 1 for share in result[crowd].values())
         assert result[crowd]["joint"] <= min(result[crowd].values())
     assert result["floor"]["color"] == 1 and result["floor"]["lean"] > 0.9        # real digits, real readers
-    assert set(result["seconds"]) == {"dressing", *text2image.STAGES} and result["n"]["held_out"] == 63
+    assert set(result["seconds"]) == set(text2image.STAGES) and result["n"]["held_out"] == 63
     assert all(math.isfinite(result[key]) for key in ("frechet", "frechet_floor", "diversity", "peak_memory_mb"))
     assert result["peak_memory_mb"] > 100 and result["seed"] == 0
     printed = capsys.readouterr().out
     assert "held-out combinations" in printed and "peak memory" in printed
 
 
-def test_the_two_crowds_of_real_digits_are_of_the_right_class_and_share_no_digit(trained, parts, monkeypatch):
-    train, val = load_captioned_digits(trained)                   # 45 a class: odd, so that pairs could cross
-    seen, dress = [], train.render
-    monkeypatch.setattr(train, "dress", lambda rows, asked: seen.append((rows, asked)) or dress(rows, asked))
+def test_the_two_crowds_of_real_digits_are_of_the_right_class_and_share_no_digit(parts, monkeypatch):
+    train, val = load_captioned_digits()                         # 45 a class: odd, so that pairs could cross
+    seen, render = [], train.render
+    monkeypatch.setattr(train, "render", lambda rows, asked: seen.append((rows, asked)) or render(rows, asked))
     report.score(parts, train, val, n=200, steps=1)
     (even, asked), (odd, _) = seen
     assert torch.equal(train.labels[even], asked[:, 0]) and torch.equal(train.labels[odd], asked[:, 0])
     assert not set(even.tolist()) & set(odd.tolist())
 
 
-def test_real_digits_in_place_of_drawn_ones_score_at_the_floor(trained, parts, monkeypatch):
-    """The yardstick itself: if drawing returned real dressed digits, distance and diversity would be the floor's."""
-    train, val = load_captioned_digits(trained)
+def test_real_digits_in_place_of_drawn_ones_score_at_the_floor(parts, known, captioned, monkeypatch):
+    """The yardstick itself: if drawing returned real rendered digits, distance and diversity would be the floor's."""
     generator = torch.Generator().manual_seed(0)
     monkeypatch.setattr(report, "draw_all",
-                        lambda asked, *rest: train.render(train.rows_for(asked[:, 0], generator), asked))
-    result = report.score(parts, train, val, n=400)
+                        lambda asked, *rest: known.render(known.rows_for(asked[:, 0], generator), asked))
+    result = report.score(parts, known, captioned, n=400)
     assert result["diversity"] == pytest.approx(1, abs=0.1)
     assert result["frechet"] < 3 * result["frechet_floor"]
     assert all(result["accuracy"][word] > 0.9 for word in ("color", "stroke", "lean"))

@@ -6,6 +6,7 @@ from minidiff.data.captions import (
     COLORS,
     DIGITS,
     END,
+    FORM,
     LEANS,
     LENGTH,
     PAD,

@@ -48,7 +48,7 @@ class CaptionedDigits:
     def rows_for(self, digit, generator):
         """A random picture of each digit (B,) -> rows (B,)."""
         check_rows("digit", digit[:, None], SIZES[:1], unsaid=False)
-        check(bool(self.count[digit].all()), f"there are only the digits {self.count.nonzero().flatten().tolist()} here")
+        check(bool(self.count[digit].all()), f"there are only the digits {self.count.nonzero().flatten().tolist()}")
         return self._rows_for(digit, generator)
 
     def _rows_for(self, digit, generator):

@@ -25,6 +25,7 @@ def grammar(p):
 def said_twice(p):
     """A language that needs memory: a caption without lean, said twice -> ids (352, L), shares (352,).
 
+    >>> from minidiff.data.captions import detokenize
     >>> detokenize(said_twice(0.3)[0][-1:])
     ['a thick white nine a thick white nine']
     """

@@ -6,7 +6,6 @@ import math
 import torch
 
 from minidiff.diffusion.schedule import add_noise, from_eps, to_eps
-from minidiff.tools.checks import check
 
 
 def guided(denoise, null, w, below=math.inf):
@@ -14,12 +13,10 @@ def guided(denoise, null, w, below=math.inf):
     [Ho & Salimans 2022, eq. 6]
 
     null (1, ...): the condition that says nothing.  w = 0 ignores the condition, w = 1 is the plain conditional
-    denoiser, w > 1 exaggerates.  (That paper counts from 0: its w is ours minus 1.)  below: exaggerate only the pictures
-    that are below this level; above, where it is decided what will be drawn, listen plainly, so that it stays varied.
-    w = 0 ignores the condition everywhere.  [a limited interval: Kynkäänniemi et al. 2024]
+    denoiser, w > 1 exaggerates.  (That paper counts from 0: its w is ours minus 1.)  below: exaggerate only the
+    pictures that are below this level; above, where it is decided what will be drawn, listen plainly, so that it
+    stays varied.  w = 0 ignores the condition everywhere.  [a limited interval: Kynkäänniemi et al. 2024]
     """
-    check(math.isfinite(w), f"guidance must be a finite number, got {w}")
-
     def denoise_guided(xt, t, cond):
         nothing = null.expand_as(cond)
         if w == 0:

@@ -2,7 +2,7 @@
 
 import torch
 
-from minidiff.tools.checks import check, check_whole
+from minidiff.tools.checks import check_whole
 
 
 def spaced_levels(schedule, steps, start=None):
@@ -26,8 +26,6 @@ def karras_levels(schedule, steps, start=None, rho=7, highest=80.0, lowest=0.02)
     >>> karras_levels(Schedule.cosine(1000), 6)
     [1000, 977, 923, 683, 171, 13, 0]
     """
-    check(rho > 0 and 0 < lowest < highest, f"rho > 0 and 0 < lowest < highest, got {rho}, {lowest} and {highest}")
-    check_whole("steps", steps)
     first = spaced_levels(schedule, 1, start)[0]
     k = schedule.noise / schedule.signal                         # (S + 1,)
     ends = torch.tensor([min(highest, k[first].item()), lowest], dtype=torch.float64) ** (1 / rho)
@@ -43,8 +41,6 @@ def spaced_by_snr(schedule, count, first=2):
     >>> spaced_by_snr(Schedule.cosine(1000), 5)
     [2, 36, 500, 965, 1000]
     """
-    check_whole("first", first, 1, schedule.levels)
-    check_whole("count", count)
     log_snr = schedule.snr[first:].log()
     wanted = torch.linspace(log_snr[0].item(), log_snr[-1].item(), count, dtype=torch.float64)
     return (first + torch.searchsorted(-log_snr, -wanted).clamp_max(len(log_snr) - 1)).unique().tolist()

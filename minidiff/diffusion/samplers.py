@@ -15,12 +15,12 @@ from minidiff.tools.checks import check
 from minidiff.tools.runtime import noise_for
 
 
-def _at(level, xt):
+def level_of(level, xt):
     """One level for a whole batch: an integer -> (B,)."""
     return torch.full((len(xt),), level, device=xt.device)
 
 
-def _curves(schedule, t, s):
+def curves_at(schedule, t, s):
     """Signal and noise at both ends of a step, as plain numbers: signal_t, noise_t, signal_s, noise_s."""
     check(0 <= min(t, s) and max(t, s) <= schedule.levels and t != s,
           f"a step goes from one level to another, from 0 to {schedule.levels}; got {t} and {s}")
@@ -34,9 +34,9 @@ def ddim_step(denoise, xt, t, s, schedule, cond=None, noise=None, eta=0.0):
     fresh = eta (noise_s / noise_t) sqrt(1 - signal_t^2 / signal_s^2)              [DDIM eq. 12 and 16]
     eta = 0 is deterministic; eta = 1 is `ddpm_step`.
     """
-    signal_t, noise_t, signal_s, noise_s = _curves(schedule, t, s)
-    eps = denoise(xt, _at(t, xt), cond)
-    x0 = from_eps(eps, xt, _at(t, xt), schedule, "x0")
+    signal_t, noise_t, signal_s, noise_s = curves_at(schedule, t, s)
+    eps = denoise(xt, level_of(t, xt), cond)
+    x0 = from_eps(eps, xt, level_of(t, xt), schedule, "x0")
     fresh = eta and eta * noise_s / noise_t * math.sqrt(1 - signal_t**2 / signal_s**2)
     xs = signal_s * x0 + math.sqrt(noise_s**2 - fresh**2) * eps
     return xs + fresh * noise() if fresh else xs                 # zero at s = 0: the last step adds no noise
@@ -48,9 +48,9 @@ def ddpm_step(denoise, xt, t, s, schedule, cond=None, noise=None):
     mean = (signal_s (1 - a) x0 + sqrt(a) noise_s^2 xt) / noise_t^2,  a = signal_t^2 / signal_s^2, alpha of the jump
     variance = noise_s^2 / noise_t^2 (1 - a), which is zero at s = 0.  For schedules that keep the variance.
     """
-    signal_t, noise_t, signal_s, noise_s = _curves(schedule, t, s)
-    eps = denoise(xt, _at(t, xt), cond)
-    x0 = from_eps(eps, xt, _at(t, xt), schedule, "x0")
+    signal_t, noise_t, signal_s, noise_s = curves_at(schedule, t, s)
+    eps = denoise(xt, level_of(t, xt), cond)
+    x0 = from_eps(eps, xt, level_of(t, xt), schedule, "x0")
     a = signal_t**2 / signal_s**2
     mean = (signal_s * (1 - a) * x0 + math.sqrt(a) * noise_s**2 * xt) / noise_t**2
     std = noise_s / noise_t * math.sqrt(1 - a)
@@ -63,13 +63,13 @@ def heun_step(denoise, xt, t, s, schedule, cond=None, noise=None):
     In the coordinates y = x / signal, k = noise / signal, DDIM is Euler's method for dy/dk = eps.
     The step to level 0 is a plain DDIM step, as in EDM.
     """
-    signal_t, noise_t, signal_s, noise_s = _curves(schedule, t, s)
+    signal_t, noise_t, signal_s, noise_s = curves_at(schedule, t, s)
     stride = noise_s / signal_s - noise_t / signal_t             # in k
     y = xt / signal_t
-    slope = denoise(xt, _at(t, xt), cond)
+    slope = denoise(xt, level_of(t, xt), cond)
     if s > 0:
         ahead = signal_s * (y + stride * slope)
-        slope = (slope + denoise(ahead, _at(s, xt), cond)) / 2
+        slope = (slope + denoise(ahead, level_of(s, xt), cond)) / 2
     return signal_s * (y + stride * slope)
 
 
@@ -77,8 +77,8 @@ def langevin_step(denoise, xt, t, schedule, size, cond=None, noise=None):
     """One Langevin step at level t: x + size/2 score + sqrt(size) z, which leaves the density of level t as it is
     for small sizes.  [Song & Ermon 2019, eq. 4]
     """
-    eps = denoise(xt, _at(t, xt), cond)
-    score = from_eps(eps, xt, _at(t, xt), schedule, "score")
+    eps = denoise(xt, level_of(t, xt), cond)
+    score = from_eps(eps, xt, level_of(t, xt), schedule, "score")
     return xt + size / 2 * score + size**0.5 * noise()
 
 

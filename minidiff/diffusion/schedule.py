@@ -36,7 +36,6 @@ class Schedule:
     noise: torch.Tensor
 
     def __post_init__(self):
-        check_alike(signal=self.signal, noise=self.noise)
         falls, rises = bool((self.signal.diff() < 0).all()), bool((self.noise.diff() > 0).all())
         check(falls and rises and len(self.signal) > 1 and self.signal[0] == 1 and self.signal[-1] > 0 == self.noise[0],
               "signal must begin at exactly 1 and fall, staying above 0, and noise begin at exactly 0 and rise; got "
@@ -46,7 +45,7 @@ class Schedule:
     def keeping_variance(cls, alpha_bar):
         """The schedule with signal^2 = alpha_bar and noise^2 = 1 - alpha_bar (S + 1,), a walk on a circle: pictures of
         variance 1 keep it at every level.  [DDPM eq. 4]"""
-        return cls(alpha_bar.double().sqrt(), (1 - alpha_bar.float()).double().sqrt())
+        return cls(alpha_bar.double().sqrt(), (1 - alpha_bar).double().sqrt())
 
     @classmethod
     def cosine(cls, levels=1000):
@@ -57,7 +56,6 @@ class Schedule:
     @classmethod
     def linear(cls, levels=1000, first=1e-4, last=0.02):
         """alpha_bar = prod(1 - beta), beta rising evenly [DDPM section 4]; made for S = 1000, see terminal_snr."""
-        check_whole("levels", levels)
         beta = torch.linspace(first, last, levels, dtype=torch.float64)
         return cls.keeping_variance(torch.cat([torch.ones(1), torch.cumprod(1 - beta, 0).float()]))
 
@@ -108,7 +106,7 @@ class Schedule:
         try:                                                     # unlike curves[:, t] it takes no level below 0
             curves = curves.index_select(1, t)
         except (IndexError, RuntimeError, TypeError) as error:
-            raise ValueError(f"t must be integer levels (B,) from 0 (clean) to {self.levels} (noise), got {t}") from error
+            raise ValueError(f"t must be integer levels (B,), 0 (clean) to {self.levels} (noise), got {t}") from error
         return curves.view(2, -1, *[1] * (like.ndim - 1)).unbind()
 
 

@@ -1,4 +1,4 @@
-"""Numbers about quality: shares that are right, distances between crowds of pictures, diversity, and what was copied."""
+"""Numbers about quality: shares that are right, distances between crowds of pictures, diversity, copies."""
 
 import math
 
@@ -58,8 +58,8 @@ def frechet_with_floor(features, real, groups=None, seed=0):
         order = torch.cat([order[0::2], order[1::2]])            # one of each group here, one there
     half = len(real) // 2
     one, other = real[order[:half]], real[order[half:2 * half]]
-    check(len(features) >= half, f"{len(features)} features against halves of {half} real ones: a small crowd looks far "
-          "away; draw more pictures, or give fewer real ones")
+    check(len(features) >= half, f"{len(features)} features against halves of {half} real ones: a small crowd looks "
+          "far away; draw more pictures, or give fewer real ones")
     to = [frechet_distance(features[:half], real_half) for real_half in (one, other)]
     return sum(to) / 2, frechet_distance(one, other)
 

@@ -1,36 +1,29 @@
 """Chapter 1, on `01_toy_diffusion.ipynb`: noise, its coordinates, the first guess, the landscape."""
 
 import math
-from functools import cache
 
 import torch
 
 from minidiff.data.clouds import Mixture
-from minidiff.data.digits import load_digits
 from minidiff.diffusion.exact import exact_denoiser, log_density
 from minidiff.diffusion.samplers import ddim_step
 from minidiff.diffusion.schedule import Schedule, add_noise, from_eps, to_eps
-from minidiff.exercises import Exercise, randn, there_and_back
+from minidiff.exercises.form import Exercise, randn, some_digits, there_and_back
 from minidiff.tools.runtime import noise_for
 
 
 def two_portions():
     """What is left of a clean 1 after a portion that keeps 80 % of the variance, and one that keeps half."""
-    keeps = (Schedule(torch.tensor([1.0, keep])) for keep in (0.8, 0.5))
+    keeps = (Schedule.keeping_variance(torch.tensor([1.0, keep])) for keep in (0.8, 0.5))
     x, once = torch.ones(1, 1), torch.tensor([1])
     for schedule in keeps:
         x = add_noise(x, once, torch.zeros(1, 1), schedule)
     return x.item()
 
 
-@cache
-def some_digits():
-    return load_digits().val[::101]
-
-
 def noise_cases():
     """Digits at levels of their own, both ends of the schedule among them; wide pictures in colors; and points."""
-    alpha_bar, t = Schedule.cosine(11).alpha_bar, torch.tensor([2, 11, 0, 5, 7])
+    alpha_bar, t = Schedule.cosine(11).alpha_bar.float(), torch.tensor([2, 11, 0, 5, 7])
     return [(some_digits().clone(), t, randn(1, 5, 1, 32, 32), alpha_bar),
             (randn(2, 5, 3, 7, 11), t, randn(3, 5, 3, 7, 11), alpha_bar),
             (randn(4, 3, 2), torch.tensor([10, 1, 4]), randn(5, 3, 2), alpha_bar)]
@@ -50,17 +43,9 @@ def conversion_cases():
             (randn(7, 2, 3, 5), randn(8, 2, 3, 5), torch.tensor([17, 5]), Schedule.linear(19))]
 
 
-def factors(t, schedule, like):
-    a = schedule.at(t, like)
-    return a.sqrt(), (1 - a).sqrt()
-
-
 def conversion(formula):
-    """Somebody's function of (eps or v, xt, t, schedule), as a formula of (eps or v, xt, signal, sigma)."""
-    return lambda x, xt, t, schedule: formula(x, xt, *factors(t, schedule, xt))
-
-
-V_TO_EPS = conversion(lambda v, xt, signal, sigma: sigma * xt + signal * v)
+    """Somebody's function of (eps or v, xt, t, schedule), as a formula of (eps or v, xt, signal, noise)."""
+    return lambda x, xt, t, schedule: formula(x, xt, *schedule.at(t, like=xt))
 
 
 def one_giant_step():
@@ -75,7 +60,7 @@ def height_cases():
 
 def exact_height(means, std, xt, a):
     """`log_density` on a schedule whose only level has alpha_bar a."""
-    schedule = Schedule(torch.tensor([1.0, a]))
+    schedule = Schedule.keeping_variance(torch.tensor([1.0, a]))
     return log_density(Mixture(means, std), xt, torch.ones(len(xt), dtype=torch.long), schedule)
 
 
@@ -109,7 +94,7 @@ EXERCISES = [
         hints=("`alpha_bar[t]` looks up one number for each picture: (B,).",
                "To multiply (B, C, H, W), it must be (B, 1, 1, 1): `.view(-1, *[1] * (x0.ndim - 1))`.",
                "`a = alpha_bar[t].view(...)`, then `a.sqrt() * x0 + (1 - a).sqrt() * eps`."),
-        reference=lambda x0, t, eps, alpha_bar: add_noise(x0, t, eps, Schedule(alpha_bar)),
+        reference=lambda x0, t, eps, alpha_bar: add_noise(x0, t, eps, Schedule.keeping_variance(alpha_bar)),
         mistakes={
             "The two factors are swapped: √ᾱ belongs to the picture, √(1 − ᾱ) to the noise.":
                 mixing(lambda a: (1 - a).sqrt(), torch.sqrt),
@@ -132,26 +117,26 @@ EXERCISES = [
                "v = √ᾱ eps − √(1−ᾱ) x0, needs x0; you have xt. The round trip must close.",
         signature="eps_to_v(eps, xt, t, schedule)\nv_to_eps(v, xt, t, schedule)",
         shapes="eps, xt (B, ...), t (B,) levels -> v (B, ...)\nv, xt (B, ...), t (B,) levels -> eps (B, ...)",
-        hints=("`schedule.at(t, like=xt)` is ᾱ in the right shape. Call its root signal, and the root of 1 − ᾱ sigma.",
-               "Solve xt = signal · x0 + sigma · eps for x0, put it into v, and use signal² + sigma² = 1.",
-               "v = (eps − sigma · xt) / signal, and so eps = sigma · xt + signal · v."),
+        hints=("`signal, noise = schedule.at(t, like=xt)` gives √ᾱ and √(1−ᾱ), both in the right shape.",
+               "Solve xt = signal · x0 + noise · eps for x0, put it into v, and use signal² + noise² = 1.",
+               "v = (eps − noise · xt) / signal, and so eps = noise · xt + signal · v."),
         reference=(lambda eps, xt, t, schedule: from_eps(eps, xt, t, schedule, "v"),
                    lambda v, xt, t, schedule: to_eps(v, xt, t, schedule, "v")),
         mistakes={
             "The round trip closes, but v has the wrong sign: it is √ᾱ eps − √(1−ᾱ) x0, nearly eps at low noise.":
-                (conversion(lambda eps, xt, signal, sigma: -(eps - sigma * xt) / signal),
-                 conversion(lambda v, xt, signal, sigma: sigma * xt - signal * v)),
+                (conversion(lambda eps, xt, signal, noise: -(eps - noise * xt) / signal),
+                 conversion(lambda v, xt, signal, noise: noise * xt - signal * v)),
             "What comes out is what went in: that closes every round trip, and says nothing.":
                 (lambda eps, *rest: eps, lambda v, *rest: v),
             "You used xt as if it were x0: first take the noise out, x0 = (xt − √(1−ᾱ) eps) / √ᾱ.":
-                (conversion(lambda eps, xt, signal, sigma: signal * eps - sigma * xt),
-                 conversion(lambda v, xt, signal, sigma: (v + sigma * xt) / signal)),
+                (conversion(lambda eps, xt, signal, noise: signal * eps - noise * xt),
+                 conversion(lambda v, xt, signal, noise: (v + noise * xt) / signal)),
             "√ᾱ and √(1−ᾱ) are swapped.":
-                (conversion(lambda eps, xt, signal, sigma: (eps - signal * xt) / sigma),
-                 conversion(lambda v, xt, signal, sigma: signal * xt + sigma * v)),
+                (conversion(lambda eps, xt, signal, noise: (eps - signal * xt) / noise),
+                 conversion(lambda v, xt, signal, noise: signal * xt + noise * v)),
             "`eps_to_v` is right; your `v_to_eps` subtracts √(1−ᾱ) xt, which must be added.":
                 (lambda eps, xt, t, schedule: from_eps(eps, xt, t, schedule, "v"),
-                 conversion(lambda v, xt, signal, sigma: signal * v - sigma * xt))}),
+                 conversion(lambda v, xt, signal, noise: signal * v - noise * xt))}),
     Exercise(
         "1.4", "One giant step", "number", stars=1, minutes=5, reference=one_giant_step, tolerance=0.06,
         prompt="A world of two clean points, −1 and 3, equally frequent. Start from noise at level 1000 and let DDIM, "

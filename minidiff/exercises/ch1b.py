@@ -6,9 +6,9 @@ import torch
 
 from minidiff.data.clouds import named_mixture
 from minidiff.diffusion.exact import exact_denoiser
-from minidiff.diffusion.samplers import ddpm_step, heun_step, sample
+from minidiff.diffusion.samplers import ddpm_step, heun_step, last, sample
 from minidiff.diffusion.schedule import Schedule, from_eps
-from minidiff.exercises import Exercise, randn
+from minidiff.exercises.form import Exercise, randn
 from minidiff.tools.runtime import noise_for
 from minidiff.training.ema import EMA
 
@@ -83,8 +83,8 @@ def twenty_questions(walk):
     end = walk(denoise, noise.clone(), schedule)
     if end is None:
         return None, ""
-    *_, (_, truth) = sample(exact, noise, schedule, 200, heun_step)
-    *_, (_, plain) = sample(exact, noise, schedule, 20)
+    truth = last(sample(exact, noise, schedule, 200, heun_step))
+    plain = last(sample(exact, noise, schedule, 20))
     mine, ddim = ((x - truth).norm(dim=1).mean().item() for x in (end, plain))
     count = sum(asked) / len(noise)                              # all points at once are one question
     return count <= 20 and mine < ddim / 2, (f"{count:.3g} questions of at most 20; your points end {mine:.4f} from "
@@ -93,14 +93,14 @@ def twenty_questions(walk):
 
 def two_guesses(denoise, x, schedule):
     """Twenty steps, each with the last two guesses of x0.  [DPM-Solver++(2M): Lu et al. 2022]"""
-    a, guess = schedule.alpha_bar.double(), None
-    time, levels = (a / (1 - a)).log() / 2, [round(1000 * (i / 20) ** 1.25) for i in range(20, -1, -1)]
+    signal, noise, guess = schedule.signal, schedule.noise, None
+    time, levels = (signal / noise).log(), [round(1000 * (i / 20) ** 1.25) for i in range(20, -1, -1)]
     for r, t, s in zip([None, *levels], levels, levels[1:]):
         at = torch.full((len(x),), t)
         before, guess = guess, from_eps(denoise(x, at), x, at, schedule, "x0")
         bent = 0 if r is None or s == 0 else (time[s] - time[t]) / (2 * (time[t] - time[r])) * (guess - before)
-        x0, shrink = guess + bent, ((1 - a[s]) / (1 - a[t])).sqrt()
-        x = (shrink * x + (a[s].sqrt() - shrink * a[t].sqrt()) * x0).float()
+        x0, shrink = guess + bent, noise[s] / noise[t]
+        x = (shrink * x + (signal[s] - shrink * signal[t]) * x0).float()
     return x
 
 
@@ -163,7 +163,7 @@ EXERCISES = [
         hints=("Look at `make_alpha_bar(1000)[-1]` and at `make_alpha_bar(50)[-1]`.",
                "The sum of all portions decides where it ends. With 50 levels there are 20 times fewer.",
                "Multiply `first` and `last` by 1000 / levels."),
-        reference=lambda levels: Schedule.linear(levels, 1e-4 * 1000 / levels, 0.02 * 1000 / levels).alpha_bar,
+        reference=lambda levels: Schedule.linear(levels, 1e-4 * 1000 / levels, 0.02 * 1000 / levels).alpha_bar.float(),
         cases=lambda: [(1000,), (53,), (211,)],
         mistakes={
             "Upside down: with fewer levels each portion must be larger, so 1000 / levels.":

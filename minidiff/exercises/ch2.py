@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from minidiff.exercises import Exercise, randn, there_and_back
+from minidiff.exercises.form import Exercise, randn, there_and_back
 from minidiff.models.attention import Attention, attend, attention_weights
 
 QUERY = torch.tensor([[0.0, 4.0, 0.0, 0.0]])                     # a query with d = 4, and three keys, one of which fits

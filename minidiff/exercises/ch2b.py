@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from minidiff.data.captions import PAD
-from minidiff.exercises import Exercise, randn
+from minidiff.exercises.form import Exercise, randn
 from minidiff.models.attention import attention_weights
 from minidiff.models.blocks import Block
 from minidiff.models.gpt import next_token_probs, next_word_loss
@@ -52,8 +52,8 @@ def top(logits, k, smallest=False):
     return torch.zeros_like(logits, dtype=torch.bool).scatter(-1, logits.topk(k, largest=not smallest).indices, True)
 
 
-def shares(heat=lambda logits, T: logits / T, allowed=top, forbidden=-math.inf):
-    """Somebody's next_word_shares."""
+def probs(heat=lambda logits, T: logits / T, allowed=top, forbidden=-math.inf):
+    """Somebody's next_token_probs."""
     def answer(logits, temperature, top_k):
         logits = heat(logits, temperature)
         return logits.masked_fill(~allowed(logits, top_k), forbidden).softmax(-1)
@@ -73,8 +73,7 @@ def looks_one_back(make):
         least = min(least, attention_weights(q.double(), k.double()).diagonal(-1).min().item())
         width = max(width, q.shape[1])
     return least > 0.99 and width <= 2, (f"d = {width}, the goal is 2; each place gives at least {least:.1%} to the "
-                                          "one "
-                                         "before it, the goal is 99 %")
+                                         "one before it, the goal is 99 %")
 
 
 def clock_hands(n):
@@ -92,8 +91,8 @@ EXERCISES = [
         prompt="Put a transformer block together from its parts, as the book does (pre-norm): attention, then the MLP, "
                "each with a residual connection and a norm of its own. All four parts are functions.",
         signature="my_block(x, attention, mlp, norm1, norm2)", shapes="x (B, L, D) -> (B, L, D)",
-        hints=("Each part *adds* to what is there: `x = x + ...`.", "Each part looks at a normed x; the sum has no "
-                                                                    "norm.",
+        hints=("Each part *adds* to what is there: `x = x + ...`.",
+               "Each part looks at a normed x; the sum has no norm.",
                "`x = x + attention(norm1(x))`, then `x + mlp(norm2(x))`."),
         mistakes={
             "That is post-norm (of 2017): the norm stands after the sum. Here it stands before each part.":
@@ -139,27 +138,28 @@ EXERCISES = [
                 surprise(last=lambda loss, ids: loss / (ids[:, 1:] != PAD).sum())}),
     Exercise(
         "2.8", "Hot, cold and the best k", "code", stars=2, minutes=10, reference=next_token_probs,
-        prompt="Logits to shares, with the two knobs of the text: a temperature, and only the `top_k` likeliest words.",
-        signature="my_shares(logits, temperature, top_k)", shapes="logits (B, V) -> (B, V), rows sum to 1",
+        prompt="Logits to probabilities, with the two knobs of the text: a temperature, and only the `top_k` likeliest "
+               "words.",
+        signature="my_probs(logits, temperature, top_k)", shapes="logits (B, V) -> (B, V), rows sum to 1",
         cases=lambda: [(randn(11, 5, 13), 0.5, 3), (randn(12, 3, 7), 2.0, 5), (randn(13, 2, 11), 0.7, 11)],
         hints=("`logits.topk(top_k).values[..., -1:]` is the smallest logit that may stay.",
                "Forbid the others as attention does: −inf, before the softmax.",
                "Last: `(logits / temperature).softmax(-1)`."),
         mistakes={
             "You multiplied by the temperature; it divides, so that hot is undecided.":
-                shares(lambda logits, T: logits * T),
+                probs(lambda logits, T: logits * T),
             "The temperature has no effect: it must divide the *logits*, before the softmax.":
-                shares(lambda logits, T: logits),
+                probs(lambda logits, T: logits),
             "The temperature comes after the softmax: dividing shares only makes a sum that is not 1.":
-                lambda logits, T, k: shares(lambda logits, T: logits)(logits, T, k) / T,
+                lambda logits, T, k: probs(lambda logits, T: logits)(logits, T, k) / T,
             "The forbidden words were cut off after the softmax; the others must sum to 1 again.":
                 lambda logits, T, k: (logits / T).softmax(-1) * top(logits, k),
-            "A forbidden logit of 0 still gets a share; it must be −inf.": shares(forbidden=0.0),
-            "Those are the k *least* likely words.": shares(allowed=lambda logits, k: top(logits, k, smallest=True)),
+            "A forbidden logit of 0 still gets a share; it must be −inf.": probs(forbidden=0.0),
+            "Those are the k *least* likely words.": probs(allowed=lambda logits, k: top(logits, k, smallest=True)),
             "The limit is one for the whole batch; each row has its own k best.":
-                shares(allowed=lambda logits, k: logits >= logits.topk(k).values.min()),
+                probs(allowed=lambda logits, k: logits >= logits.topk(k).values.min()),
             "All words are allowed: top_k is not used.":
-                shares(allowed=lambda logits, k: top(logits, logits.shape[-1])),
+                probs(allowed=lambda logits, k: top(logits, logits.shape[-1])),
             "The shares must sum to 1 along the words, the last axis.": lambda logits, T, k: (
                 (logits / T).masked_fill(~top(logits, k), -1e9).softmax(0))}),
     Exercise(

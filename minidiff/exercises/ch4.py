@@ -1,4 +1,4 @@
-"""Chapter 4, on `04_ddpm_unet.ipynb`: how far a layer sees, the hands of time, the wires of the U, folding."""
+"""Chapter 4, on `04_ddpm_unet.ipynb`: how far a layer sees, the hands of time, the skips of the U, folding."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minidiff.exercises import Exercise, randn, there_and_back
+from minidiff.exercises.form import Exercise, randn, there_and_back
 from minidiff.models.blocks import time_embedding
 from minidiff.models.unet import Stage, UNet
 
@@ -42,11 +42,11 @@ class Given(Stage):
 
 
 def wire(x, downs, middle, ups):
-    """`UNet.network` of given layers, without time and condition."""
-    parts = SimpleNamespace(
-        config=SimpleNamespace(widths=(2,), patch=1), time=lambda t: t, pooled=None, first=lambda x: x, down=downs,
-        middle=lambda x, time, cond: middle(x), up=[Given(up) for up in ups], last=lambda x: x)
-    return UNet.network(parts, x, torch.zeros(len(x), dtype=torch.long), None)
+    """`UNet.encode`, the middle, and `UNet.decode` of given layers, without time and condition."""
+    parts = SimpleNamespace(config=SimpleNamespace(patch=1), first=lambda x: x, down=downs,
+                            up=[Given(up) for up in ups], last=lambda x: x)
+    low, skips = UNet.encode(parts, x, None, None)
+    return UNet.decode(parts, middle(low), skips, None, None)
 
 
 def wire_cases():
@@ -59,7 +59,7 @@ def wire_cases():
              [layer(seed + n + i, C, 2) for i in range(1, n + 1)]) for seed, C, n in ((10, 5, 4), (20, 3, 3))]
 
 
-def wired(order=lambda wires: wires[::-1], join=lambda x, wire: (x, wire), kept=lambda first, maps, low: [first, *maps],
+def wired(order=lambda skips: skips[::-1], join=lambda x, skip: (x, skip), kept=lambda first, maps, low: [first, *maps],
           start=lambda first, x: x, below=lambda middle, x: middle(x)):
     """Somebody's U: which maps are kept and in which order they are used, where layers start, what comes from below."""
     def answer(x, downs, middle, ups):
@@ -67,8 +67,8 @@ def wired(order=lambda wires: wires[::-1], join=lambda x, wire: (x, wire), kept=
         for down in downs:
             maps.append(x := down(start(first, x)))
         x = below(middle, x)
-        for up, wire in zip(ups, order(kept(first, maps, x))):
-            x = up(torch.cat(join(x, wire), 1))
+        for up, skip in zip(ups, order(kept(first, maps, x))):
+            x = up(torch.cat(join(x, skip), 1))
         return x
 
     return answer
@@ -145,25 +145,25 @@ EXERCISES = [
     Exercise(
         "4.3", "Wire the U", "code", stars=2, minutes=20, reference=wire, cases=wire_cases,
         prompt="Put the U together from its layers: down, through the middle, up again. Each layer on the way up gets "
-               "two maps, one behind the other as channels: first what comes from below, then a wire from the way "
-               "down. x itself is the first wire, and every layer on the way down leaves one; each is used once. Which "
-               "one fits to the first layer on the way up?",
+               "two maps, one behind the other as channels: first what comes from below, then a skip connection, "
+               "a wire from the way down. x itself is the first skip, and every layer on the way down leaves one; each "
+               "is used once. Which one fits to the first layer on the way up?",
         signature="my_u(x, downs, middle, ups)",
         shapes="x (B, C, H, W), lists of n - 1 and n functions, the middle a function -> (B, C, H, W)",
-        hints=("Keep a list: `wires = [x]`, and after each layer on the way down `wires.append(x)`.",
-               "On the way up the maps must come in the opposite order, or the sizes would not fit: `wires.pop()`.",
-               "`for up in ups: x = up(torch.cat([x, wires.pop()], 1))`."),
+        hints=("Keep a list: `skips = [x]`, and after each layer on the way down `skips.append(x)`.",
+               "On the way up the maps must come in the opposite order, or the sizes would not fit: `skips.pop()`.",
+               "`for up in ups: x = up(torch.cat([x, skips.pop()], 1))`."),
         mistakes={
-            "The wires come from the wrong end: the last map on the way down has the size of the first on the way up.":
-                wired(lambda wires: wires),
-            "The two maps are exchanged: first what comes from below, then the wire.":
-                wired(join=lambda x, wire: (wire, x)),
-            "Every layer got the last wire; each wire is used once, so take it out of the list.":
-                wired(lambda wires: wires[-1:] * len(wires)),
-            "The middle needs no wire, it is just below; x itself must have one.":
+            "The skips come from the wrong end: the last map on the way down has the size of the first on the way up.":
+                wired(lambda skips: skips),
+            "The two maps are exchanged: first what comes from below, then the skip.":
+                wired(join=lambda x, skip: (skip, x)),
+            "Every layer got the last skip; each skip is used once, so take it out of the list.":
+                wired(lambda skips: skips[-1:] * len(skips)),
+            "The middle needs no skip, it is just below; x itself must have one.":
                 wired(kept=lambda first, maps, low: [*maps, low]),
-            "What comes from below is lost: both maps are the wire.": wired(join=lambda x, wire: (wire, wire)),
-            "The wires are cut: both maps come from below.": wired(join=lambda x, wire: (x, x)),
+            "What comes from below is lost: both maps are the skip.": wired(join=lambda x, skip: (skip, skip)),
+            "The skips are cut: both maps come from below.": wired(join=lambda x, skip: (x, x)),
             "Each layer on the way down must start from the one before, not from x.":
                 wired(start=lambda first, x: first),
             "The middle is left out.": wired(below=lambda middle, x: x)}),

@@ -5,24 +5,24 @@ import math
 import torch
 
 from minidiff.data.captions import SIZES
-from minidiff.diffusion import guidance
+from minidiff.diffusion.guidance import guided
 from minidiff.diffusion.samplers import heun_step, sample
 from minidiff.diffusion.schedule import Schedule
 from minidiff.evaluation.metrics import accuracy
-from minidiff.exercises import Exercise, randn
+from minidiff.exercises.form import Exercise, randn
 
 
 def latents_denoised(steps, below):
     """How many latents a network is asked about for one picture, with second-order steps and guidance below a level."""
     asked = []
-    listening = guidance.guided(lambda xt, t, cond: asked.append(len(xt)) or 0 * xt, torch.zeros(1, 1, 1), 3, below)
+    listening = guided(lambda xt, t, cond: asked.append(len(xt)) or 0 * xt, torch.zeros(1, 1, 1), 3, below)
     list(sample(listening, torch.ones(1, 1), Schedule.cosine(1000), steps, heun_step, torch.ones(1, 1, 1)))
     return sum(asked)
 
 
 def guide(nothing, told, w, t, below):
     """`guided` with given answers of the network to nothing and to the caption."""
-    denoise = guidance.guided(lambda xt, t, cond: cond, nothing, w, below)
+    denoise = guided(lambda xt, t, cond: cond, nothing, w, below)
     return denoise(told, torch.full((len(told),), t), told)
 
 
@@ -53,12 +53,12 @@ def guide_channels(out, w, channels):
     return torch.cat([eps, rest], 1)
 
 
-def halves(channels=lambda C: C, halves=lambda guided, told, nothing: (guidance.guided, guidance.guided), turn=False):
+def halves(channels=lambda C: C, halves=lambda mixed, told, nothing: (mixed, mixed), turn=False):
     """Somebody's repair, made of the package's `guided`."""
     def answer(out, w, C):
         eps, rest = out[:, :channels(C)], out[:, channels(C):]
         told, nothing = eps.chunk(2)[::-1] if turn else eps.chunk(2)
-        mixed = guidance.guided(lambda xt, t, cond: cond, nothing, w)(told, torch.ones(len(told)), told)
+        mixed = guided(lambda xt, t, cond: cond, nothing, w)(told, torch.ones(len(told)), told)
         return torch.cat([torch.cat(halves(mixed, told, nothing)), rest], 1)
 
     return answer
@@ -137,7 +137,7 @@ EXERCISES = [
             "Four is right for Stable Diffusion; how many channels there are is told by `channels`.":
                 halves(lambda C: 4),
             "Both halves of the batch must get the guided noise, so that they walk alike.":
-                halves(halves=lambda guided, told, nothing: (guidance.guided, nothing)),
+                halves(halves=lambda mixed, told, nothing: (mixed, nothing)),
             "The first half of the batch is with captions, the second without; they are exchanged now.":
                 halves(turn=True)}),
     Exercise(

@@ -1,19 +1,20 @@
-"""The judge of the exercises: is an answer right, and if not, which mistake is it?"""
+"""The checker of the exercises: is an answer right, and if not, which mistake is it?"""
 
 import difflib
 import importlib
 import linecache
 import pkgutil
+import re
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from minidiff import exercises
-from minidiff.exercises.differences import difference, numbers_in
-from minidiff.tools import show
+from minidiff.exercises.differences import difference
+from minidiff.tools import checks, show
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,12 @@ class Result:
 
 @cache
 def all_exercises():
-    """Every exercise by its id, in the order of the chapters: what the files of `minidiff/exercises` list."""
-    names = sorted(module.name for module in pkgutil.iter_modules(exercises.__path__))
-    chapters = [importlib.import_module(f"{exercises.__name__}.{name}").EXERCISES for name in names]
-    return {exercise.id: exercise for chapter in chapters for exercise in chapter}
+    """Every exercise by its id, in the order of the chapters: what `ch1`, `ch1b`, `ch2`, ... list."""
+    found = {}
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if chapter := re.fullmatch(r"ch(\d+)(\w?)", module.name):
+            found[int(chapter[1]), chapter[2]] = importlib.import_module(f"{__package__}.{module.name}").EXERCISES
+    return {exercise.id: exercise for place in sorted(found) for exercise in found[place]}
 
 
 def nearest(id):
@@ -59,8 +62,47 @@ def nearest(id):
     return f"There is no exercise {id[:40]!r}. Nearest: {', '.join(near)}."
 
 
-def judge(id, answer):
-    """Whether an answer to an exercise is right.  Whatever the answer is or does, nothing is raised."""
+def exercise_of(id):
+    """The exercise with this id; an error names those nearest to another."""
+    if id not in all_exercises():
+        raise ValueError(nearest(str(id)))
+    return all_exercises()[id]
+
+
+def check(id, answer):
+    """Say in one sentence whether an answer to an exercise is right, and if not, what is wrong with it.
+
+    Prints the sentence and returns a `Result`; whatever the answer is or does, nothing is raised.
+
+    >>> bool(check("1.2", None))
+    1.2 not attempted yet.
+    False
+    """
+    result = grade(id, answer)
+    print(result.message)
+    return result
+
+
+def case(id, number=1):
+    """The arguments of a case that a check has named ("in case 2 of 3"), to try a function on."""
+    cases = list(exercise_of(str(id)).cases())
+    checks.check(1 <= number <= len(cases),
+                 f"exercise {id} has {len(cases) or 'no'} cases, counted from 1; case {number} was asked for")
+    return cases[number - 1]
+
+
+def exercise_markdown(id):
+    """An exercise as a notebook shows it: title, stars, prompt, and the hints, each folded by itself."""
+    return exercise_of(id).markdown
+
+
+def exercise_code(id):
+    """The code cell under it: the stub and the check."""
+    return exercise_of(id).code
+
+
+def grade(id, answer):
+    """Whether an answer to an exercise is right -> Result.  Whatever the answer is or does, nothing is raised."""
     if isinstance(id, float) and f"{id}0" in all_exercises():    # 4.10 is 4.1, as a number
         return Result(str(id), False, False, f"There are {id} and {id}0: write which one in quotes, \"{id}0\".")
     if (id := str(id)) not in all_exercises():
@@ -69,8 +111,8 @@ def judge(id, answer):
     try:
         if answer is None:
             return _untouched(exercise)
-        by_kind = {"number": _judge_number, "open": _judge_open}
-        return by_kind.get(exercise.kind, _judge_function)(exercise, answer)
+        by_kind = {"number": _grade_number, "open": _grade_open}
+        return by_kind.get(exercise.kind, _grade_function)(exercise, answer)
     except (Exception, SystemExit) as error:                     # "Run all" must reach the end
         return _wrong(exercise, _told(error, answer, exercise))
 
@@ -100,7 +142,7 @@ def _told(error, answer, exercise):
     """An error in one line: its kind, its message, and the line of the learner's code where it happened."""
     files = {part.__code__.co_filename for part in _parts(answer) if hasattr(part, "__code__")}
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-    where = f' In line {own[-1].lineno}: {linecache.getline(own[-1].filename, own[-1].lineno).strip()}' if own else ""
+    where = f" In line {own[-1].lineno}: {linecache.getline(own[-1].filename, own[-1].lineno).strip()}" if own else ""
     if isinstance(error, TypeError) and not own and exercise.signature:                # the arguments do not fit
         where = f" It is called as {exercise.signature.replace(chr(10), ' and ')}."
     return f"it stops with {type(error).__name__}: {' '.join(str(error).split())[:300]}.{where}"
@@ -110,10 +152,10 @@ def _parts(answer):
     return answer if isinstance(answer, (tuple, list)) else (answer,)
 
 
-def _judge_number(exercise, answer):
+def _grade_number(exercise, answer):
     known = isinstance(answer, (int, float, torch.Tensor, np.generic)) and not isinstance(answer, bool)
     if not known or torch.as_tensor(answer).numel() != 1:
-        return _wrong(exercise, f"the answer is one number; yours is {kind_of(answer)}.")
+        return _wrong(exercise, f"the answer is one number; yours is {checks.kind_of(answer)}.")
     number, right = float(answer), exercise.reference()
     if abs(number - right) <= exercise.tolerance:
         return _right(exercise)
@@ -125,11 +167,22 @@ def _judge_number(exercise, answer):
     return _wrong(exercise, f"{number:g} is too {'small' if number < right else 'large'}.")
 
 
-def _judge_open(exercise, answer):
+def _grade_open(exercise, answer):
     reached, measured = exercise.goal(answer)
     if reached is None:
         return _nothing(exercise, answer)
     return Result(exercise.id, reached, True, f"{exercise.id} {'right' if reached else 'not yet'}: {measured}.")
+
+
+def _numbers_in(value):
+    """All tensors, numbers and strings in some arguments, those inside lists, dicts and dataclasses too."""
+    if is_dataclass(value):
+        value = [getattr(value, field.name) for field in fields(value)]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [leaf for part in value for leaf in _numbers_in(part)]
+    return [value] if torch.is_tensor(value) or isinstance(value, (int, float, str)) else []
 
 
 def tried(exercise, answer):
@@ -138,14 +191,14 @@ def tried(exercise, answer):
     for i in range(len(exercise.cases())):
         case, untouched = exercise.cases()[i], exercise.cases()[i]
         outcomes.append(exercise.run(answer, *case))
-        changed |= any(difference(a, b, 0) for a, b in zip(numbers_in(untouched), numbers_in(case), strict=True))
+        changed |= bool(difference(_numbers_in(untouched), _numbers_in(case), 0))
     return outcomes, changed
 
 
 def _alike(exercise, other, outcomes):
     """Whether another answer gives just these outcomes, their type and shape included."""
     try:
-        return not any(difference(*pair, exercise.tolerance) for pair in zip(tried(exercise, other)[0], outcomes))
+        return not difference(tried(exercise, other)[0], outcomes, exercise.tolerance)
     except Exception:                                            # it does not even run: then it is not this one
         return False
 
@@ -160,21 +213,21 @@ def _mistaken(exercise, answer, targets):
                 yield says, mixed
 
 
-def _judge_function(exercise, answer):
+def _grade_function(exercise, answer):
     count = 2 if exercise.kind == "pair" else 1
     if len(_parts(answer)) != count or not all(callable(part) for part in _parts(answer)):
         wanted = "two functions, (forward, inverse)" if count == 2 else "a function, its name without brackets"
-        return _wrong(exercise, f"the answer is {wanted}; yours is {kind_of(answer)}.")
+        return _wrong(exercise, f"the answer is {wanted}; yours is {checks.kind_of(answer)}.")
     outcomes, changed = tried(exercise, answer if count == 2 else _parts(answer)[0])
     if all(outcome is None for outcome in outcomes):
         return _nothing(exercise, answer)
     targets = tried(exercise, exercise.reference)[0]
     same_shape = torch.is_tensor(outcomes[0]) and torch.is_tensor(targets[0]) and outcomes[0].shape == targets[0].shape
     more = {"pictures": (targets[0], outcomes[0])} if exercise.pictures and same_shape else {}
-    wrong = [difference(*pair, exercise.tolerance) for pair in zip(targets, outcomes)]
     if changed:
         return _wrong(exercise, "your function changes its arguments in place (`+=`, `x[i] = `, a method ending in _), "
                                 "and whoever called it still needs them: work on a new tensor.", **more)
+    wrong = [difference(*pair, exercise.tolerance) for pair in zip(targets, outcomes, strict=True)]
     if not any(wrong):
         return _right(exercise, **more)
     if exercise.broken and _alike(exercise, exercise.broken, outcomes):

@@ -1,87 +1,74 @@
 """What is wrong with an outcome, in words: its type, its shape, its numbers, and where."""
 
-from dataclasses import fields, is_dataclass
-
 import numpy as np
 import torch
+from torch.testing import assert_close
 
 from minidiff.tools.checks import kind_of
 
 
-def numbers_in(value):
-    """All tensors, numbers and strings in some arguments, those inside lists, dicts and dataclasses too."""
-    if is_dataclass(value):
-        value = [getattr(value, field.name) for field in fields(value)]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [leaf for part in value for leaf in numbers_in(part)]
-    return [value] if torch.is_tensor(value) or isinstance(value, (int, float, str)) else []
-
-
-def difference(expected, got, tolerance=1e-4, where=""):
+def difference(expected, got, tolerance=1e-4):
     """The first thing in which an outcome differs from what was expected; "" where nothing does.
 
-    Looked at in this order: type, shape, dtype (any float will do for a float), not-a-number, value; numbers may differ
-    by tolerance (1 + |expected|).  Tuples, lists and dicts are compared part by part.
+    Looked at in this order: type, shape, dtype (any float will do for a float), value.  Numbers may differ by
+    tolerance (1 + |expected|).  Tuples, lists and dicts are compared part by part.
 
     >>> difference(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.5]))
     'the largest error is 0.5 at [1]: expected 2, got 2.5'
     """
-    at = f"{where}: " if where else ""
     if isinstance(expected, (dict, list, tuple)):
-        return _difference_of_parts(expected, got, tolerance, at)
+        return _in_parts(expected, got, tolerance)
     if isinstance(expected, str) or expected is None:
-        return "" if expected == got else f"{at}expected {expected!r}, got {got!r:.80}"
+        return "" if expected == got else f"expected {expected!r}, got {got!r:.80}"
     plain = isinstance(got, (bool, int, float, np.number))
     expected, wanted = torch.as_tensor(expected).cpu(), kind_of(expected)
     if not torch.is_tensor(got) and not (plain and expected.ndim == 0):
         hint = "; `torch.tensor` or `torch.stack` makes a tensor of numbers" if plain or isinstance(got, list) else ""
-        return f"{at}expected {wanted}, got {kind_of(got)}{hint}"
+        return f"expected {wanted}, got {kind_of(got)}{hint}"
     got = torch.as_tensor(got).detach().cpu()
     if got.shape != expected.shape:
         wanted = f"the shape {tuple(expected.shape)}" if expected.ndim else "a single number"
-        return f"{at}expected {wanted}, got the shape {tuple(got.shape)}"
-    if _family(expected) != _family(got) and not (plain and _family(expected) == "floating-point numbers"):
-        cut = "; integers lose what stands behind the point" if expected.is_floating_point() and not plain else ""
-        cut = "; `eigvals` are complex by type only: take `.real`" if got.is_complex() else cut
-        return f"{at}expected {_family(expected)}, got {_family(got)} ({str(got.dtype)[6:]}){cut}"
-    return _difference_of_numbers(expected.double(), got.double(), tolerance, at)
+        return f"expected {wanted}, got the shape {tuple(got.shape)}"
+    if _family(expected) != _family(got) and not (plain and expected.is_floating_point()):
+        hint = "; integers lose what stands behind the point" if expected.is_floating_point() else ""
+        hint = "; `eigvals` are complex by type only: take `.real`" if got.is_complex() else hint
+        return f"expected {_family(expected)}, got {_family(got)} ({str(got.dtype)[6:]}){hint}"
+    expected, got = expected.double(), got.double()
+    try:
+        assert_close(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+    except AssertionError:
+        return _in_numbers(expected, got)
+    return ""
 
 
 def _family(tensor):
-    if tensor.dtype == torch.bool:
-        return "True and False"
-    return "floating-point numbers" if tensor.is_floating_point() else "complex numbers" if tensor.is_complex() else (
-        "integers")
+    if tensor.is_floating_point():
+        return "floating-point numbers"
+    return "complex numbers" if tensor.is_complex() else "True and False" if tensor.dtype == torch.bool else "integers"
 
 
-def _difference_of_parts(expected, got, tolerance, at):
-    if isinstance(expected, dict) != isinstance(got, dict) or not isinstance(got, (dict, list, tuple)):
-        return f"{at}expected {kind_of(expected)}, got {kind_of(got)}"
-    if len(expected) != len(got) or (isinstance(expected, dict) and set(expected) != set(got)):
-        return f"{at}expected {_names(expected)}, got {_names(got)}"
-    keys = expected if isinstance(expected, dict) else range(len(expected))
-    parts = (difference(expected[k], got[k], tolerance, k if isinstance(k, str) else f"at [{k}]") for k in keys)
-    return next((f"{at}{part}" for part in parts if part), "")
+def _in_parts(expected, got, tolerance):
+    named = isinstance(expected, dict)
+    if not isinstance(got, dict if named else (list, tuple)) or len(got) != len(expected):
+        return f"expected {kind_of(expected)}, got {kind_of(got)}"
+    if named and set(expected) != set(got):
+        return f"expected the parts {', '.join(map(str, expected))}, got {', '.join(map(str, got))}"
+    for part in expected if named else range(len(expected)):
+        if words := difference(expected[part], got[part], tolerance):
+            return f"{part if named else f'at [{part}]'}: {words}"
+    return ""
 
 
-def _names(parts):
-    return f"the parts {', '.join(map(str, parts))}" if isinstance(parts, dict) else f"{len(parts)} parts"
-
-
-def _difference_of_numbers(expected, got, tolerance, at):
-    error = (got - expected).abs() / (1 + expected.abs())
-    error[(got == expected) | (got.isnan() & expected.isnan())] = 0                    # infinities of one sign, too
-    if not got.numel() or bool((error <= tolerance).all()):
-        return ""
-    odd = ~got.isfinite() & expected.isfinite()
+def _in_numbers(expected, got):
+    """What is wrong with numbers that are not close, at the worst place."""
+    odd = expected.isfinite() & ~got.isfinite()
+    error = ((got - expected).abs() / (1 + expected.abs())).nan_to_num()
     index = np.unravel_index(int((odd.double() if odd.any() else error).argmax()), error.shape)
     place = f" at [{', '.join(map(str, index))}]" if index else ""
-    if got[index].isnan():
-        return (f"{at}there is NaN, no number,{place}: usual reasons are 0 / 0, the root or logarithm of a negative "
-                "number, or a softmax where everything is -inf")
-    if odd.any():
-        return f"{at}there is an infinite number{place}: usual reasons are a division by zero or the logarithm of zero"
     should, came = expected[index].item(), got[index].item()
-    return f"{at}the largest error is {abs(came - should):.4g}{place}: expected {should:.5g}, got {came:.5g}"
+    if np.isnan(came):
+        return (f"there is NaN, no number{',' if place else ''}{place}: usual reasons are 0 / 0, the root or logarithm "
+                "of a negative number, or a softmax where everything is -inf")
+    if odd.any():
+        return f"there is an infinite number{place}: usual reasons are a division by zero or the logarithm of zero"
+    return f"the largest error is {abs(came - should):.4g}{place}: expected {should:.5g}, got {came:.5g}"

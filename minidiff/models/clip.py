@@ -20,7 +20,7 @@ class ClipConfig:
 
 
 class ImageTower(nn.Module):
-    """Pictures (B, 3, 32, 32) -> embeddings (B, D): residual convolutions, then the mean of each of the four quarters."""
+    """Pictures (B, 3, 32, 32) -> embeddings (B, D): residual convolutions, then the means of the four quarters."""
 
     def __init__(self, widths, embed_width):
         super().__init__()

@@ -58,7 +58,7 @@ def next_token_probs(logits, temperature=1.0, top_k=None):
 
     Temperature 1 is what was learned, below 1 it plays safe, above 1 it dares; it must be above 0.
     """
-    check(temperature > 0, f"the temperature must be above 0, got {temperature}; for always the likeliest word: top_k=1")
+    check(temperature > 0, f"the temperature must be above 0, got {temperature}; for the likeliest word alone: top_k=1")
     if top_k is not None:
         least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)

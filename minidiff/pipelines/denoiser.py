@@ -26,7 +26,7 @@ def recipe(latents, conds, null, seed=0, config=None, steps=None, batch=None, lr
     good = torch.is_tensor(latents) and latents.ndim == 4 and latents.is_floating_point() and len(latents)
     check(good and latents.abs().max() < 100, f"pictures in [-1, 1] or latents of std 1, (N, C, H, W), got "
           f"{kind_of(latents)}{f' up to {latents.abs().max():g}: bytes in 0..255?' if good else ''}")
-    check((conds is None) == (not config.cond_width), "a UNet with cond_width needs `conds` and `null`, one without none")
+    check((conds is None) == (not config.cond_width), "a UNet with cond_width needs `conds` and `null`")
     check_number("drop", drop, 0, 1)
 
     def loss_of(model, generator):

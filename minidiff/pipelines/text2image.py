@@ -1,5 +1,6 @@
 """A sentence becomes a picture: the miniature Stable Diffusion, strung together from its parts."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from minidiff.diffusion.guidance import guided
 from minidiff.diffusion.samplers import heun_step, last, sample
 from minidiff.models.unet import LATENTS, LATENTS_LARGE
 from minidiff.pipelines import autoencoder, classifier, clip, denoiser
-from minidiff.tools.checks import check
+from minidiff.tools.checks import check, check_number
 from minidiff.tools.files import checksum
 from minidiff.tools.runtime import autocast, budget, generator_for, noise_for, pick_device
 from minidiff.training.checkpoint import CheckpointError
@@ -30,7 +31,7 @@ QUICK = {  # what each part needs for a good picture, no more; alone, in its cha
 
 @dataclass
 class Pipeline:
-    """The trained parts, ready to draw: words to states, noise to latents, latents to pictures, and a classifier that reads them."""
+    """The trained parts: words to states, noise to latents, latents to pictures, and a classifier that reads these."""
 
     clip: torch.nn.Module
     autoencoder: torch.nn.Module
@@ -46,12 +47,14 @@ def load(folder="runs", device=None):
     """The parts that `python -m minidiff train` left in a folder."""
     modules = {"classifier": classifier, "clip": clip, "autoencoder": autoencoder, "unet": denoiser}
     device = device or pick_device()
-    parts = Pipeline(**{name: modules[name].load(Path(folder) / f"{name}.safetensors").to(device) for name in STAGES})
+    files = {name: Path(folder) / f"{name}.safetensors" for name in STAGES}
+    parts = Pipeline(**{name: modules[name].load(path).to(device) for name, path in files.items()})
     unet, latents, words = parts.unet.config, parts.autoencoder.config, parts.clip.config.text
     if (unet.channels, unet.cond_width, unet.patch) != (latents.latent_channels, words.width, 1):
-        raise CheckpointError(f"{Path(folder) / 'unet.safetensors'} belongs to another machine: it takes latents of "
-                              f"{unet.channels} channels and words of width {unet.cond_width}, the parts beside it make "
-                              f"{latents.latent_channels} and {words.width}. Train into a folder of its own")
+        raise CheckpointError(
+            f"{files['unet']} belongs to another machine: it takes latents of {unet.channels} channels and words of "
+            f"width {unet.cond_width}, but the parts beside it make {latents.latent_channels} and {words.width}. Train in "
+            "a folder of its own")
     return parts
 
 
@@ -59,6 +62,7 @@ def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_
     """The latents (B, 4, 4, 4) on the way from noise to picture: yields (level, latents), steps + 1 times.
     The caption is exaggerated `below` a level only, see `guided`."""
     text, null = parts.clip.text_states(captions), parts.clip.text_states([""])    # (B, L, D), (1, L, D)
+    check_number("guidance", guidance, -math.inf)
     check(len(captions) == len(seeds), f"one seed per caption: got {len(captions)} captions and {len(seeds)} seeds")
     denoise = guided(parts.unet, null, guidance, below)
     zT = noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)     # (B, 4, 4, 4)

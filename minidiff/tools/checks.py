@@ -68,8 +68,8 @@ def check_pictures(pictures, channels="C", *size, name="pictures"):
 def check_digits(pictures, channels=1, *size):
     """Digits to be trained on: pictures whose background is -1."""
     check_pictures(pictures, channels, *size, name="digits")
-    check(len(pictures) and pictures.min() < 0, "digits lie in [-1, 1] with the background at -1, and nothing came that "
-          f"is below 0, in {kind_of(pictures)}: pictures in [0, 1]? Multiply by 2 and subtract 1")
+    check(len(pictures) and pictures.min() < 0, "digits lie in [-1, 1] with the background at -1, and nothing is below "
+          f"0 in {kind_of(pictures)}: pictures in [0, 1]? Multiply by 2 and subtract 1")
 
 
 def check_rows(name, rows, sizes, unsaid=True):

@@ -3,7 +3,6 @@
 import torch
 
 from minidiff.tools.checks import check
-
 from minidiff.tools.show import DATA, MODEL, NOISE, Figure, bare
 
 
@@ -56,7 +55,8 @@ def landscapes(heights, titles, arrows=None, trajectories=None, limit=2.5, size=
     """Functions on the plane as landscapes, darker where higher; each (n * n,), computed on `plane(limit, n)`.
 
     arrows: as many fields (m * m, 2), computed on `plane(limit, m)`, drawn with one length, unless they nearly vanish:
-    the direction is what they show.  trajectories: as many sets of trajectories (T, B, 2), from the gray dot to the orange one."""
+    the direction is what they show.  trajectories: as many sets of them (T, B, 2), from the gray dot to the orange
+    one."""
     figure, axes = _planes(len(heights), list(titles), limit, size)
     for i, (ax, height) in enumerate(zip(axes, heights)):
         _landscape(ax, height, limit)

@@ -71,7 +71,8 @@ def load_model(path, model_class, config_class):
 def rebuild(config_class, kept):
     """A config as its JSON keeps it -> the dataclass: lists become tuples, dicts the configs that they were."""
     kinds = typing.get_type_hints(config_class)
-    check(set(kept) <= set(kinds), f"settings that are not known here: {', '.join(sorted(set(kept) - set(kinds)))[:80]}")
+    other = sorted(set(kept) - set(kinds))
+    check(not other, f"settings that are not known here: {', '.join(other)[:80]}")
     fields = {}
     for name, value in kept.items():
         numbers = value if isinstance(value, list) else [value]
@@ -87,7 +88,7 @@ def check_fits(found, wanted):
     """Refuse tensors whose names, shapes or number formats are not the wanted ones."""
     found, wanted = ({name: (t.shape, t.dtype) for name, t in some.items()} for some in (found, wanted))
     other = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
-    check(not other, f"{len(other)} tensors are missing, unknown or of another shape, such as {''.join(other[:1])[:80]!r}")
+    check(not other, f"{len(other)} tensors are missing, unknown or of another shape: {', '.join(other)[:80]!r}")
 
 
 @contextmanager

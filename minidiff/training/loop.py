@@ -138,11 +138,10 @@ class Sitting:
         self.recipe, self.path = recipe, path
         with seeded(recipe.seed):                                # fresh weights, even if this recipe was trained before
             recipe.model.load_state_dict(recipe.make_model().state_dict())
-        recipe.done = False
+        recipe.bf16 = fast_bf16(recipe.device)
         self.optimizer = MuonAdamW(recipe.model, recipe.lr, recipe.weight_decay)
         self.ema = EMA(recipe.model, recipe.ema) if recipe.ema else None
         self.step, self.seconds = 0, recipe.seconds_before
-        recipe.bf16 = fast_bf16(recipe.device)
         if path and Path(path).exists():
             with blaming(path):
                 self.resume(*load_checkpoint(path))
@@ -179,54 +178,40 @@ class Sitting:
         self.recipe.model.eval()
         self.recipe.finish(self.recipe.model)
         self.recipe.done = True
+        self.save(loss=loss, peak_memory_mb=peak_memory_mb(), budget=budget_name())
+
+    def save(self, **more):
+        """Keep the finished model, or all that is needed to go on."""
+        sets = {"model": self.recipe.model.state_dict()}
+        if not self.recipe.done:
+            sets |= {"optimizer": self.optimizer.tensors(), "ema": self.ema.shadow if self.ema else {}}
         if self.path:
-            self.write(named("model", self.recipe.model.state_dict()), loss=loss, peak_memory_mb=peak_memory_mb(),
-                       budget=budget_name(), seconds_before=self.recipe.seconds_before)
-
-    def save(self):
-        """Keep all that is needed to go on."""
-        tensors = named("model", self.recipe.model.state_dict())
-        tensors |= named("ema", self.ema.shadow if self.ema else {})
-        tensors |= named("optimizer", self.optimizer.tensors())
-        self.write(tensors)
-
-    def write(self, tensors, **more):
-        """Write the checkpoint."""
-        save_checkpoint(self.path, tensors, {"settings": self.recipe.settings(), "bf16": self.recipe.bf16, "step": self.step,
-                                             "seconds": self.seconds} | more)
+            save_checkpoint(self.path, {f"{name}.{key}": t for name, some in sets.items() for key, t in some.items()},
+                            {"settings": self.recipe.settings(), "bf16": self.recipe.bf16, "step": self.step,
+                             "seconds": self.seconds} | more)
 
     def resume(self, tensors, about):
         """Go on from a checkpoint; one of other settings is refused."""
-        found, wanted = about["settings"], self.recipe.settings()
-        self.refuse([key for key in found | wanted if found.get(key) != wanted.get(key)])
-        self.refuse(["MINIDIFF_BF16"] * ("MINIDIFF_BF16" in os.environ and about["bf16"] != self.recipe.bf16))
-        self.recipe.bf16 = about["bf16"]                         # measured before its first step, not in this minute
-        if about["step"] < self.recipe.steps:
-            self.optimizer.load(part_of(tensors, "optimizer"))
-        weights = self.recipe.model.state_dict()
-        check_fits(part_of(tensors, "model"), weights)
-        self.recipe.model.load_state_dict(part_of(tensors, "model"))
-        if self.ema and about["step"] < self.recipe.steps:
-            check_fits(part_of(tensors, "ema"), weights)
-            self.ema.shadow = {name: t.to(self.recipe.device) for name, t in part_of(tensors, "ema").items()}
-            self.ema.updates = about["step"]
-        self.step, self.seconds = about["step"], float(about["seconds"])
-
-    def refuse(self, other):
-        """Refuse a checkpoint in which something else was trained."""
+        recipe, found, wanted = self.recipe, about["settings"], self.recipe.settings()
+        other = [key for key in found | wanted if found.get(key) != wanted.get(key)]
+        if about["bf16"] != recipe.bf16 and "MINIDIFF_BF16" in os.environ:
+            other.append("MINIDIFF_BF16")
         if other:
             raise CheckpointError(f"{self.path} was trained with other settings ({', '.join(other)} differ: another "
                                   "budget, seed, or other data?). Give another --folder, or delete that file")
-
-
-def named(prefix, tensors):
-    """Tensors with a prefix before their names, so that several sets share a file."""
-    return {f"{prefix}.{name}": t for name, t in tensors.items()}
-
-
-def part_of(tensors, prefix):
-    """The tensors with this prefix, without it."""
-    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+        sets = {"model": {}, "optimizer": {}, "ema": {}}
+        for name, t in tensors.items():
+            kind, _, key = name.partition(".")
+            sets[kind][key] = t.to(recipe.device)
+        check_fits(sets["model"], recipe.model.state_dict())
+        recipe.model.load_state_dict(sets["model"])
+        recipe.bf16 = about["bf16"]                              # measured before its first step, not in this minute
+        self.step, self.seconds = about["step"], float(about["seconds"])
+        if self.step < recipe.steps:
+            self.optimizer.load(sets["optimizer"])
+        if self.ema and self.step < recipe.steps:
+            check_fits(sets["ema"], self.ema.shadow)
+            self.ema.shadow, self.ema.updates = sets["ema"], self.step
 
 
 def check_finite(loss, grad_norm, step, lr, path):

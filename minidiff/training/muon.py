@@ -123,9 +123,10 @@ class MuonAdamW:
     def load(self, tensors):
         """Go on from what `tensors` gave."""
         for place, part in enumerate(self.parts):
-            kept = part.state_dict()
+            kept, weights = part.state_dict(), [p for group in part.param_groups for p in group["params"]]
             for name, t in tensors.items():
                 at, index, key = name.split(".")
-                if int(at) == place:
+                if int(at) == place:                             # lying in memory as the weight does: the fused step of
+                    t = torch.empty_like(weights[int(index)]).copy_(t) if t.ndim else t         # AdamW relies on it
                     kept["state"].setdefault(int(index), {})[key] = t
             part.load_state_dict(kept)

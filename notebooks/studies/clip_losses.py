@@ -1,25 +1,38 @@
 """What makes CLIP work?  Three losses, three mistakes and a supervised twin, the same steps each, three seeds.
 
 The first row is the chapter's own training, with twice the steps.  All are tested on the 500 unseen digits in all 63
-dresses, a tenth of the combinations never trained on.  `sizes` are the singular values of 1,000 picture embeddings, as
-shares of their sum: if one is nearly 1, all pictures land on one line.  `seconds` is the median step times the steps.
-The picture is what the first model finds for three sentences, among 4,500 unseen pictures.
+renderings, a tenth of the combinations never trained on.  `sizes` are the singular values of 1,000 picture embeddings,
+as shares of their sum: if one is nearly 1, all pictures land on one line.  `seconds` is the median step times the
+steps.  The picture is what the first model finds for three sentences, among 4,500 unseen pictures.
 """
 
 import math
+import sys
 from pathlib import Path
 
 import torch
+from common import SEEDS
 from torch.nn import functional as F
 
-from minidiff.data import SIZES, CaptionedDigits, caption_index, drop_words, grammar, is_held_out, is_true_of
-from minidiff.data import load_digits, parse, render_styles, shift
+from minidiff.data import (
+    SIZES,
+    CaptionedDigits,
+    caption_index,
+    drop_words,
+    grammar,
+    is_held_out,
+    is_true_of,
+    load_digits,
+    parse,
+    render_styles,
+    shift,
+)
 from minidiff.evaluation import accuracy, read_zero_shot
-from minidiff.models import Clip, ClipConfig, ImageTower, contrastive_loss, sigmoid_loss
-from minidiff.tools import budget, generator_for, seed_all, show, study
+from minidiff.models import Clip, ClipConfig, ImageTower, contrastive_loss, end_state, sigmoid_loss
+from minidiff.tools import budget, generator_for, show, study
 from minidiff.training import Recipe, train
 
-SEEDS, STEPS, BATCH = budget([0, 1, 2], [0, 1, 2], [0]), budget(300, 300, 4), budget(256, 256, 32)
+STEPS, BATCH = budget(300, 300, 4), budget(256, 256, 32)
 EVERY, _ = grammar(0.25)
 
 
@@ -44,8 +57,9 @@ def soft_targets(logits, true, model, seen, said):
 
 
 FULL = "several right, all steps"
-LOSSES = {FULL: several_right, "several right": several_right, "one right": one_right, "yes or no": yes_or_no, "no unit length": several_right,
-          "temperature 1": several_right, "soft targets": soft_targets, "mirrored pictures": several_right}
+LOSSES = {FULL: several_right, "several right": several_right, "one right": one_right, "yes or no": yes_or_no,
+          "no unit length": several_right, "temperature 1": several_right, "soft targets": soft_targets,
+          "mirrored pictures": several_right}
 
 
 class Twin(torch.nn.Module):
@@ -60,15 +74,19 @@ class Twin(torch.nn.Module):
         return self.out(F.silu(self.image(pictures).float())).split(SIZES, 1)
 
 
-def job_for(name, captioned, seed):
-    seed_all(seed)
+def model_for(name):
+    """The model of a row, new."""
     model = Twin() if name == "supervised twin" else Clip()
     if name == "yes or no":
         model.bias = torch.nn.Parameter(torch.tensor(-10.0))     # the best of six starts; with SigLIP's own scale of
         model.log_scale.data.fill_(math.log(20.0))               # 10 it reads 80 % of the digits after these steps
     if name == "temperature 1":
         model.log_scale = torch.nn.Parameter(torch.tensor(0.0), requires_grad=False)
+    return model
 
+
+def recipe_for(name, captioned, seed):
+    """The training of a row."""
     def loss_of(model, generator):
         pictures, attributes = captioned.sample(BATCH, generator)
         pictures = shift(pictures, 2, generator)
@@ -83,20 +101,20 @@ def job_for(name, captioned, seed):
         seen, heard = model.embed_pictures(pictures), model.embed_tokens(ids)
         if name in ("no unit length", "soft targets"):
             seen = model.image(pictures).float()
-            heard = model.text_out(clip.end_state(model.text(ids), ids)).float()
+            heard = model.text_out(end_state(model.text(ids), ids)).float()
         logits = model.logits(seen, heard)
         return LOSSES[name](logits, is_true_of(said, attributes), model, seen, heard)
 
-    return Recipe(name, model, model.config, loss_of, STEPS * (1 + (name == FULL)), BATCH, 2e-3, seed,
+    return Recipe(name, lambda: model_for(name), ClipConfig(), loss_of, STEPS * (1 + (name == FULL)), BATCH, 2e-3, seed,
                   weight_decay=0.05)
 
 
 @torch.no_grad()
 def measure(model, val):
-    """Zero-shot on every unseen digit in all 63 dresses, seen combinations and held-out ones apart."""
+    """Zero-shot on every unseen digit in all 63 renderings, seen combinations and held-out ones apart."""
     read, asked, some = [], [], slice(None, None, budget(1, 1, 25))
-    for dress in torch.cartesian_prod(*(torch.arange(size) for size in SIZES[1:])):
-        attributes = torch.cat([val.labels[some, None], dress.expand(len(val.labels[some]), 3)], 1)
+    for style in torch.cartesian_prod(*(torch.arange(size) for size in SIZES[1:])):
+        attributes = torch.cat([val.labels[some, None], style.expand(len(val.labels[some]), 3)], 1)
         pictures = val.render(torch.arange(len(val.labels))[some], attributes)
         if isinstance(model, Twin):
             read.append(torch.stack([answer.argmax(1) for answer in model(pictures)], 1))
@@ -125,26 +143,26 @@ def picture(model, val):
     return show.grid(pictures[best], list(asks), size=1.1)
 
 
-def main():
+def main(path=None):
     digits, some, results = load_digits(), slice(None, None, budget(1, 1, 10)), {}
     captioned = CaptionedDigits(render_styles(digits.train[some]), digits.train_labels[some])
     val = CaptionedDigits(render_styles(digits.val), digits.val_labels)
     for name in [*LOSSES, "supervised twin"]:
         results[name] = []
         for seed in SEEDS:
-            job = job_for(name, captioned, seed)
-            states = list(train(job))
+            recipe = recipe_for(name, captioned, seed)
+            states = list(train(recipe))
             steps = torch.tensor([state.seconds for state in states]).diff()
-            seconds = steps.median().item() * job.steps
-            results[name].append({"seed": seed, "steps": job.steps, "seconds": seconds, "loss": states[-1].loss,
-                                  **measure(job.model, val)})
+            seconds = steps.median().item() * recipe.steps
+            results[name].append({"seed": seed, "steps": recipe.steps, "seconds": seconds, "loss": states[-1].loss,
+                                  **measure(recipe.model, val)})
             shown = {part: {k: round(100 * v, 1) for k, v in results[name][-1][part].items()} for part in
                      ("seen", "held_out")}
             print(name, seed, f"{seconds:.0f} s, loss {states[-1].loss:.3f}", shown, flush=True)
             if name == FULL and seed == 0 and budget(True, True, False):
-                picture(job.model, val).savefig(Path(__file__).with_suffix(".png"), dpi=90)
-    study.keep(__file__, {"steps": STEPS, "batch": BATCH}, results)
+                picture(recipe.model, val).savefig(Path(__file__).with_suffix(".png"), dpi=90)
+    study.keep(__file__, {"steps": STEPS, "batch": BATCH}, results, path)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -5,24 +5,24 @@ A copy is a digit three times nearer to its nearest training digit than to the s
 The picture: drawn digits above, the nearest training digits below.
 """
 
+import sys
 from pathlib import Path
 
 import torch
-from digits_unet import DEVICE, draw
+from common import DEVICE, SEEDS, draw_digits, save_rows
 
 from minidiff.data import load_digits
 from minidiff.diffusion import ddim_step
 from minidiff.evaluation import nearest
-from minidiff.pipelines import digits
-from minidiff.tools import budget, generator_for, show, study
+from minidiff.pipelines.digits import recipe as digits_recipe
+from minidiff.tools import budget, generator_for, study
 from minidiff.training import train
 
-SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 SIZES = [10, 100, 1_000, 4_500]
 STEPS, N = budget(800, 800, 3), budget(250, 250, 20)
 
 
-def main():
+def main(path=None):
     digits, results, rows = load_digits(), {str(size): [] for size in SIZES}, []
     by_class = torch.stack([(digits.train_labels == digit).nonzero()[:, 0] for digit in range(10)], 1)    # (450, 10)
     asked = torch.arange(N) % 10
@@ -31,9 +31,9 @@ def main():
         for size in SIZES:
             few = by_class[order[:size // 10]].flatten()         # as many of each class
             pictures, labels = digits.train[few].to(DEVICE), digits.train_labels[few].to(DEVICE)
-            training = digits.recipe(pictures, labels, seed, steps=STEPS, batch=budget(64, 64, 32))
-            losses = [state.loss for state in train(training)]
-            drawn = draw(training.model, asked, 1, ddim_step, budget(25, 25, 3))
+            recipe = digits_recipe(pictures, labels, seed, steps=STEPS, batch=budget(64, 64, 32))
+            losses = [state.loss for state in train(recipe)]
+            drawn = draw_digits(recipe.model, asked, 1, ddim_step, budget(25, 25, 3))
             distance, row = nearest(drawn, pictures)
             to_unseen = nearest(drawn, digits.val.to(DEVICE))[0][:, 0]
             results[str(size)].append({
@@ -43,13 +43,11 @@ def main():
             rows += [drawn[:10].cpu(), pictures[row[:10, 0]].cpu()] if seed == 0 else []
             print(size, results[str(size)][-1], flush=True)
     between = nearest(digits.val, digits.train)[0][:, 0].median().item()
-    study.keep(__file__, {"steps": STEPS, "drawn": N, "batch": training.batch},
-               {"unseen to training": between, "sizes": results})
-    if budget(True, True, False):
-        names = [f"{SIZES[i // 2]} digits" if not i % 2 and j == 0 else "nearest" if j == 0 else ""
-                 for i in range(len(rows)) for j in range(10)]
-        show.grid(torch.cat(rows), names, columns=10, size=0.9).savefig(Path(__file__).with_suffix(".png"), dpi=100)
+    study.keep(__file__, {"steps": STEPS, "drawn": N, "batch": recipe.batch},
+               {"unseen to training": between, "sizes": results}, path)
+    names = [name for size in SIZES for name in (f"{size} digits", "nearest")]
+    save_rows(rows, names, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -2,22 +2,21 @@
 the loss on unseen digits, at the same noise levels for all.  Three seeds.
 """
 
+import sys
 from dataclasses import replace
 
 import torch
+from common import DEVICE, SEEDS, loss_on, parameters
 from torch import nn
 
 from minidiff.data import load_digits
-from minidiff.diffusion import denoising_loss, sample_levels
-from minidiff.models import DIGIT_PICTURES, ResBlock, Stage
-from minidiff.pipelines import digits
-from minidiff.tools import budget, generator_for, pick_device, seed_all, study
+from minidiff.models import DIGIT_PICTURES, ResBlock, Stage, UNet
+from minidiff.pipelines.digits import recipe as digits_recipe
+from minidiff.tools import budget, study
 from minidiff.training import train
 
-SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 STEPS = budget(120, 120, 3)
 LOOKS = budget([30, 60, 90, 120], [30, 60, 90, 120], [1, 3])
-DEVICE = pick_device()
 
 
 def blocks_of(model):
@@ -58,14 +57,14 @@ class Silence(nn.Module):
         return x.new_zeros(len(x), self.out)
 
 
-def no_wires(model):
-    """What comes over the wires is zero: the way up sees only what came through the bottom."""
+def no_skips(model):
+    """What comes over the skip connections is zero: the way up sees only what came through the bottom."""
     def cut(stage, inputs):
         x, time, cond = inputs
         below = x.shape[1] - stage.across
         return torch.cat([x[:, :below], torch.zeros_like(x[:, below:])], 1), time, cond
 
-    across = [model.config.widths[0]]                                         # channels of each wire, in the order of the way down
+    across = [model.config.widths[0]]                            # channels of each skip, in the order of the way down
     for layer in model.down:
         across.append(layer.res.conv2.out_channels if isinstance(layer, Stage) else layer.conv.out_channels)
     for layer in model.up:
@@ -82,44 +81,36 @@ def no_zeros(model):
     model.last[2].reset_parameters()
 
 
-WITHOUT = {"all pieces": lambda model: None, "no wires across": no_wires, "no x + in the blocks": no_residual,
+WITHOUT = {"all pieces": lambda model: None, "no skip connections": no_skips, "no x + in the blocks": no_residual,
            "no norm": no_norm, "no time": no_time, "no zeros at the start": no_zeros,
            "attention added": lambda model: None}
 
 
-@torch.no_grad()
-def loss_on(model, digits):
-    """The loss (v) on the unseen digits, with the same noise and the same levels every time."""
-    generator, n = generator_for(7), budget(500, 500, 20)
-    t, eps = sample_levels(n, model.schedule, generator, 0.0, 1.5), torch.randn(n, 1, 32, 32, generator=generator)
-    order = torch.randperm(500, generator=generator)[:n]         # the digits are sorted, and so are the levels
-    x0, cond = digits.val[order].to(DEVICE), digits.digit_states(digits.val_labels[order]).to(DEVICE)
-    return denoising_loss(model, x0, t.to(DEVICE), eps.to(DEVICE), model.schedule, cond).mean().item()
-
-
-def main():
+def main(path=None):
     digits, results = load_digits(), {name: [] for name in WITHOUT}
     for seed in SEEDS:
         for name, take_away in WITHOUT.items():
+            def net(config):
+                model = UNet(config)
+                take_away(model)
+                return model
+
             looks = name == "attention added"
             config = replace(DIGIT_PICTURES, attention=(False, looks), middle=looks)
-            training = digits.recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed, config,
-                                          steps=STEPS, batch=budget(64, 64, 32), levels=(0.0, 1.5))
-            training.ema = None
-            seed_all(seed)
-            take_away(training.model.to("cpu"))
-            training.model.to(DEVICE)
+            recipe = digits_recipe(digits.train.to(DEVICE), digits.train_labels.to(DEVICE), seed, config, steps=STEPS,
+                                   batch=budget(64, 64, 32), levels=(0.0, 1.5), net=net)
+            recipe.ema = None
             losses, times = [], [0.0]
-            for state in train(training):
+            for state in train(recipe):
                 times.append(state.seconds)
                 if state.step in LOOKS:
-                    losses.append(loss_on(training.model, digits))
+                    losses.append(loss_on(recipe.model, digits))
             gaps = torch.tensor(times).diff()
             results[name].append({"seed": seed, "losses": losses, "seconds a step": gaps.median().item(),
-                                  "parameters": sum(p.numel() for p in training.model.parameters())})
+                                  "parameters": parameters(recipe.model)})
             print(name, results[name][-1], flush=True)
-    study.keep(__file__, {"steps": STEPS, "looks": LOOKS, "batch": 64}, results)
+    study.keep(__file__, {"steps": STEPS, "looks": LOOKS, "batch": 64}, results, path)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -4,19 +4,21 @@ floor means that the future has leaked into the past.
 """
 
 import math
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from common import SEEDS
 
 from minidiff.data import detokenize, next_word_entropy, said_twice
-from minidiff.models import GPTConfig, next_word_loss
+from minidiff.models import GPTConfig, TinyGPT, attention, next_word_loss
 from minidiff.pipelines import language
 from minidiff.tools import budget, budget_name, generator_for, show, study
 from minidiff.training import train
 
-SEEDS, STEPS, SAID, EVERY = budget([0, 1, 2], [0, 1, 2], [0]), budget(600, 600, 20), budget(1_000, 1_000, 20), 10
+STEPS, SAID, EVERY = budget(600, 600, 20), budget(1_000, 1_000, 20), 10
 
 
 def scores_of(q, k):
@@ -46,16 +48,23 @@ def valid(text):
     return text in LANGUAGE
 
 
-def run(mistake, seed):
+def without_positions(config):
+    """A TinyGPT that is never told where a word stands."""
+    model = TinyGPT(config)
+    model.position.data.zero_()
+    model.position.requires_grad_(False)
+    return model
+
+
+def trained_with(mistake, seed):
     """Train with the mistake -> its loss on every text in its share, its curve, and what it says."""
     wrong = MISTAKES[mistake]
     with patch.object(attention, "attention_weights", wrong) if wrong else nullcontext():
         recipe = language.recipe(IDS, SHARES, seed, GPTConfig(causal=mistake != "no mask"), STEPS)
-        model = recipe.model
         if mistake == "no positions":
-            model.position.data.zero_()
-            model.position.requires_grad_(False)
+            recipe.make_model = lambda: without_positions(recipe.config)
         losses = torch.tensor([state.loss for state in train(recipe)])
+        model = recipe.model
         with torch.no_grad():
             loss = (SHARES @ next_word_loss(model, IDS).double()).sum().item()
             changed = IDS.clone()
@@ -77,17 +86,17 @@ def picture(results, floor):
     return figure
 
 
-def main():
+def main(path=None):
     results, floor = {}, next_word_entropy(IDS, SHARES).sum().item()
     for name in MISTAKES:
         results[name] = []
         for seed in SEEDS:
-            results[name].append(run(name, seed))
+            results[name].append(trained_with(name, seed))
             print(name, {k: v for k, v in results[name][-1].items() if k != "curve"}, flush=True)
     if budget_name() != "fast":
         picture(results, floor).savefig(Path(__file__).with_suffix(".png"), dpi=100)
-    study.keep(__file__, {"steps": STEPS, "texts": SAID, "floor": floor, "p": 0.3}, results)
+    study.keep(__file__, {"steps": STEPS, "texts": SAID, "floor": floor, "p": 0.3}, results, path)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

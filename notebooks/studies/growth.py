@@ -5,14 +5,15 @@ Seconds of training, and what is drawn right.  `growth_gpu.json` is the same on 
 The readers look at pictures of 32 x 32; larger ones are scaled down for them.
 """
 
+import sys
+
 import torch
-from digits_unet import DEVICE, by_parts
-from text_seeds import ready
+from common import DEVICE, by_parts, parameters, ready
 from torch.nn import functional as F
 
 from minidiff.data import CaptionedDigits, sentence
-from minidiff.diffusion import guided, heun_step, samplers
-from minidiff.evaluation import accuracy, diversity, frechet_with_floor, psnr
+from minidiff.diffusion import guided, heun_step, last, sample
+from minidiff.evaluation import accuracy, diversity, frechet_with_floor, psnr, read
 from minidiff.models import AutoencoderConfig, UNetConfig
 from minidiff.pipelines import autoencoder, text2image
 from minidiff.tools import autocast, budget, generator_for, noise_for, study
@@ -26,10 +27,11 @@ USUAL = {"digits": 4_500, "width": 64, "channels": 4, "size": 32}
 
 
 class Scaled:
-    """A captioned whose pictures come in another size."""
+    """Captioned digits whose pictures come in another size."""
 
     def __init__(self, captioned, size):
         self.captioned, self.size, self.labels = captioned, size, captioned.labels
+        self.checksum = f"{captioned.checksum}, {size} pixels"
 
     def sample(self, count, generator):
         pictures, attributes = self.captioned.sample(count, generator)
@@ -37,16 +39,15 @@ class Scaled:
 
 
 def fewer(captioned, count):
-    """The captioned with the first digits of each class only."""
+    """Captioned digits with the first digits of each class only."""
     rows = torch.cat([torch.arange(count // 10, device=DEVICE) + start for start in captioned.start.tolist()])
     return CaptionedDigits(captioned.ink[rows].cpu(), captioned.labels[rows].cpu(), DEVICE)
 
 
 def trained(recipe):
     """The trained model, and the seconds that it took."""
-    for state in train(recipe):
-        pass
-    return recipe.model.eval(), state.seconds
+    *_, state = train(recipe)
+    return recipe.model, state.seconds
 
 
 @torch.no_grad()
@@ -57,8 +58,8 @@ def drawn(asked, parts, model, net, size):
         text = parts.clip.text_states([sentence(row) for row in asked[rows].tolist()])
         noise = noise_for(rows.tolist(), (net.config.channels, size // 8, size // 8)).to(DEVICE)
         with autocast(DEVICE):
-            *_, (_, z) = samplers.sample(guided(net, null, 3.0, text2image.BELOW), noise, net.schedule, budget(15, 15, 3),
-                                heun_step, text)
+            denoise = guided(net, null, 3.0, text2image.BELOW)
+            z = last(sample(denoise, noise, net.schedule, budget(15, 15, 3), heun_step, text))
             pictures.append(F.avg_pool2d(model.decode(z.float()).clamp(-1, 1), size // 32))
     return torch.cat(pictures)
 
@@ -75,8 +76,8 @@ def row(known, parts, digits, width, channels, size):
     few = Scaled(fewer(known, digits) if digits < 4_500 else known, size)
     encoded = text2image.latents_of(few, model, budget(60_000, 60_000, 1_000))
     config = UNetConfig(channels, (width,), attention=(False,), pooled=True)
-    net, seconds = trained(text2image.unet_recipe(few, parts.clip, model, 0, encoded, config=config, **text2image.QUICK["unet"] | {
-        "steps": steps["unet"], "batch": batch}))
+    settings = text2image.QUICK["unet"] | {"config": config, "steps": steps["unet"], "batch": batch}
+    net, seconds = trained(text2image.unet_recipe(few, parts.clip, model, 0, encoded, **settings))
     generator = generator_for(3, device=DEVICE)
     asked = known.allowed[torch.randint(len(known.allowed), (N,), generator=generator, device=DEVICE)]
     real, crowd = known.render(known.rows_for(asked[:, 0], generator), asked), known.sample(2 * N, generator)[0]
@@ -87,12 +88,12 @@ def row(known, parts, digits, width, channels, size):
     with torch.no_grad():
         rebuilt = model.decode(model.encode(some)).clamp(-1, 1)
     return {"autoencoder seconds": building, "unet seconds": seconds,
-            "weights": sum(p.numel() for p in net.parameters()), "psnr": psnr(rebuilt, some).mean().item(),
-            **accuracy(parts.classifier.read(pictures), asked),
+            "weights": parameters(net), "psnr": psnr(rebuilt, some).mean().item(),
+            **accuracy(read(parts.classifier, pictures), asked),
             "diversity": diversity(pictures, asked) / diversity(real, asked), "distance": distance / floor}
 
 
-def main():
+def main(path=None):
     known, _, parts = ready()
     done, results = {}, {what: [] for what in PLAN}
     for what, values in PLAN.items():
@@ -101,8 +102,8 @@ def main():
             done[settings] = done.get(settings) or row(known, parts, **dict(settings))       # the usual one but once
             results[what].append({what: value} | done[settings])
             print(results[what][-1], flush=True)
-    study.keep(__file__, {"captions": N, "usual": USUAL}, results)
+    study.keep(__file__, {"captions": N, "usual": USUAL}, results, path)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

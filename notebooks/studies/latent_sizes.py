@@ -3,24 +3,24 @@ trained for as many steps, three seeds: what is left of unseen digits, and how l
 The picture: unseen digits, and what is left of them.
 """
 
+import sys
 import time
 from pathlib import Path
 
 import torch
-from digits_unet import DEVICE, FOLDER, trained_judge
-from latent_seeds import rebuilt_by, report, save_rows
+from common import DEVICE, SEEDS, left_of, rebuilt_by, save_rows, trained_classifier
 
 from minidiff.data import load_captioned_digits
 from minidiff.models import AutoencoderConfig, UNetConfig
 from minidiff.pipelines import autoencoder, denoiser
 from minidiff.tools import budget, generator_for, study
-from minidiff.training import train
+from minidiff.training import run, train
 
 SIZES = {"12 times smaller": (AutoencoderConfig(widths=(32, 64), blocks=(1, 1)), 8),
          "24 times smaller": (AutoencoderConfig(latent_channels=8), 4),
          "48 times smaller": (AutoencoderConfig(), 4),
          "96 times smaller": (AutoencoderConfig(latent_channels=2), 4)}
-SEEDS, STEPS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(300, 300, 3), budget(2_000, 2_000, 40)
+STEPS, N = budget(300, 300, 3), budget(2_000, 2_000, 40)
 
 
 def seconds_a_step(channels, size, patch=1):
@@ -34,25 +34,22 @@ def seconds_a_step(channels, size, patch=1):
     return min(seconds)
 
 
-def main():
-    (known, unseen), judge = load_captioned_digits(FOLDER, DEVICE), trained_judge()
+def main(path=None):
+    (known, unseen), reader = load_captioned_digits(DEVICE), trained_classifier()
     pictures, attributes = unseen.sample(N, generator_for(7, device=DEVICE))
     results, rows = {name: [] for name in SIZES}, [pictures[:10]]
     for seed in SEEDS:
         for name, (config, size) in SIZES.items():
-            training = autoencoder.recipe(known, seed, config, STEPS)
-            for _ in train(training):
-                pass
-            rebuilt = rebuilt_by(training.model, pictures)
-            results[name].append({"seed": seed, **report(judge, rebuilt, pictures, attributes),
+            rebuilt = rebuilt_by(run(autoencoder.recipe(known, seed, config, STEPS)), pictures)
+            results[name].append({"seed": seed, **left_of(pictures, rebuilt, attributes, reader),
                                   "seconds": seconds_a_step(config.latent_channels, size)})
             rows += [rebuilt[:10]] if seed == 0 else []
             print(name, results[name][-1], flush=True)
     study.keep(__file__, {"steps": STEPS, "pictures": N, "batch of the diffusion": 64},
                {"sizes": results, "seconds on the picture": seconds_a_step(3, 32),
-                "originals": report(judge, pictures + 1e-6, pictures, attributes)})
+                "originals": left_of(pictures, pictures + 1e-6, attributes, reader)}, path)
     save_rows(rows, ("unseen", *SIZES), Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

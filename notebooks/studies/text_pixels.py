@@ -2,23 +2,22 @@
 seconds: what is right, how varied it is, and what a step costs.  Three seeds.  The picture: what each draws.
 """
 
+import sys
 import time
 from pathlib import Path
 
 import torch
-from digits_unet import DEVICE, steps_within
-from latent_seeds import save_rows
-from text_seeds import LOUD, SHOWN, ready
+from common import DEVICE, LOUD, SEEDS, SHOWN, parameters, ready, save_rows, steps_within
 
 from minidiff.data import caption_index, every_caption, sentence
-from minidiff.diffusion import clipped, guided, heun_step, sample
-from minidiff.evaluation import accuracy, diversity, frechet_with_floor
+from minidiff.diffusion import clipped, guided, heun_step, last, sample
+from minidiff.evaluation import accuracy, diversity, frechet_with_floor, read
 from minidiff.models import UNetConfig
 from minidiff.pipelines import denoiser, text2image
 from minidiff.tools import autocast, budget, generator_for, noise_for, study
-from minidiff.training import train
+from minidiff.training import run
 
-SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget([25, 75], [25, 75], [0.1, 0.3]), budget(500, 500, 40)
+SECONDS, N = budget([25, 75], [25, 75], [0.1, 0.3]), budget(500, 500, 40)
 SMALL = UNetConfig()
 PIXELS = UNetConfig(3, (24, 64), patch=2, attention=(False, True))
 KINDS = {"latents": (SMALL, 256), "pixels": (PIXELS, 64)}
@@ -31,15 +30,14 @@ def drawn_by(model, states, null, parts, latents):
     for rows in torch.arange(len(states)).split(100):
         denoise = guided(model, null, LOUD["guidance"], text2image.BELOW)
         denoise = denoise if latents else clipped(denoise, model.schedule)
+        noise = noise_for(rows.tolist(), shape).to(DEVICE)
         with autocast(DEVICE):
-            for _, x in sample(denoise, noise_for(rows.tolist(), shape).to(DEVICE), model.schedule, LOUD["steps"],
-                               heun_step, states[rows]):
-                pass
+            x = last(sample(denoise, noise, model.schedule, LOUD["steps"], heun_step, states[rows]))
         pictures.append(parts.autoencoder.decode(x.float()) if latents else x.float())
     return torch.cat(pictures).clamp(-1, 1)
 
 
-def main():
+def main(path=None):
     known, _, parts = ready()
     with torch.no_grad():
         states = parts.clip.text_states([sentence(said) for said in every_caption()])
@@ -57,31 +55,34 @@ def main():
     results, rows = {name: [] for name in KINDS}, []
     for seed in SEEDS:
         for name, (config, batch) in KINDS.items():
-            def training(steps=1_000):
-                x0, words = data[name]
-                return denoiser.recipe(x0, lambda rows, g: states[caption_index(text2image.tersely(words[rows], g))], null, seed,
-                                   config, steps, batch)
+            x0, words = data[name]
+
+            def conds(rows, generator):
+                return states[caption_index(text2image.tersely(words[rows], generator))]
+
+            def make(steps=1_000):
+                return denoiser.recipe(x0, conds, null, seed, config, steps, batch)
+
             for seconds in SECONDS:
-                chosen = training(steps_within(seconds, training))
+                recipe = make(steps_within(seconds, make))
                 start = time.perf_counter()
-                for _ in train(chosen):
-                    pass
+                model = run(recipe)
                 trained, start = time.perf_counter() - start, time.perf_counter()
-                drawn = drawn_by(chosen.model, states[caption_index(asked)], null, parts, name == "latents")
+                drawn = drawn_by(model, states[caption_index(asked)], null, parts, name == "latents")
                 with torch.no_grad():
                     distance, floor = frechet_with_floor(parts.classifier.features(drawn), features)
                 results[name].append({
-                    "seed": seed, "seconds": trained, "steps": chosen.steps, "a step": trained / chosen.steps / batch,
+                    "seed": seed, "seconds": trained, "steps": recipe.steps, "a step": trained / recipe.steps / batch,
                     "drawing one": (time.perf_counter() - start) / N, "frechet": distance, "floor": floor,
-                    **accuracy(parts.classifier.read(drawn), asked), "diversity": diversity(drawn, asked) / diversity(real, asked),
-                    "parameters": sum(p.numel() for p in chosen.model.parameters())})
+                    **accuracy(read(parts.classifier, drawn), asked),
+                    "diversity": diversity(drawn, asked) / diversity(real, asked), "parameters": parameters(model)})
                 rows += [drawn[:8]] if seed == 0 else []
                 print(name, results[name][-1], flush=True)
     batches = {name: batch for name, (_, batch) in KINDS.items()}
-    study.keep(__file__, {"captions": N, "seconds": SECONDS, "batches": batches}, results)
+    study.keep(__file__, {"captions": N, "seconds": SECONDS, "batches": batches}, results, path)
     names = [f"{name}, {seconds:g} s" for name in KINDS for seconds in SECONDS]
     save_rows(rows, names, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

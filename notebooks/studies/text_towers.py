@@ -3,20 +3,19 @@ their order, and one learned vector for each caption.  All states have the lengt
 more has shorter ones.  The same seconds each, three seeds.
 """
 
+import sys
+
 import torch
-from digits_unet import DEVICE, steps_within
-from text_seeds import LOUD, PLAIN, ready
+from common import DEVICE, LOUD, PLAIN, SEEDS, ready, steps_within
 from torch.nn import functional as F
 
 from minidiff.data import PAD, UNSAID, VOCABULARY, caption_index, grammar, parse, tokenize
 from minidiff.models import UNetConfig
 from minidiff.pipelines import language, report, text2image
 from minidiff.tools import budget, study
-from minidiff.training import train
+from minidiff.training import run
 
-SEEDS, SECONDS, N = budget([0, 1, 2], [0, 1, 2], [0]), budget(40, 40, 0.2), budget(500, 500, 24)
-
-
+SECONDS, N = budget(40, 40, 0.2), budget(500, 500, 24)
 LENGTH = 8                                                       # of CLIP's states: 64 numbers of spread one
 
 
@@ -51,10 +50,7 @@ class GPT:
     """The states of a tiny GPT that has learned to continue captions."""
 
     def __init__(self):
-        training = language.recipe(*grammar(text2image.TERSE))
-        for _ in train(training):
-            pass
-        self.model = training.model.to(DEVICE)
+        self.model = run(language.recipe(*grammar(text2image.TERSE))).to(DEVICE)
 
     @torch.no_grad()
     def text_states(self, captions):
@@ -62,7 +58,7 @@ class GPT:
         return self.model.states(ids) * (ids != PAD)[..., None]  # (B, L, D)
 
 
-def main():
+def main(path=None):
     known, unseen, parts = ready()
     towers = {"CLIP": parts.clip, "TinyGPT": GPT(), "each word by itself": Words(), "bag of words": Bag(),
               "a vector a caption": Table(), "each word, quietly": Words(length=1)}
@@ -70,20 +66,19 @@ def main():
     results = {name: [] for name in towers}
     for seed in SEEDS:
         for name, tower in towers.items():
-            def training(steps=100):
-                wide = tower.text_states([""]).shape[-1]
-                return text2image.unet_recipe(known, tower, parts.autoencoder, seed, encoded, config=UNetConfig(cond_width=wide),
-                                   steps=steps, **PLAIN)
-            chosen = training(steps_within(SECONDS, training))
-            for _ in train(chosen):
-                pass
-            machine = text2image.Pipeline(tower, parts.autoencoder, chosen.model, parts.classifier)
+            def make(steps=100):
+                config = UNetConfig(cond_width=tower.text_states([""]).shape[-1])
+                settings = {"config": config, "steps": steps} | PLAIN
+                return text2image.unet_recipe(known, tower, parts.autoencoder, seed, encoded, **settings)
+
+            recipe = make(steps_within(SECONDS, make))
+            machine = text2image.Pipeline(tower, parts.autoencoder, run(recipe), parts.classifier)
             found = report.score(machine, known, unseen, N, seed, **LOUD)
-            results[name].append({"seed": seed, "steps": chosen.steps, "diversity": found["diversity"],
+            results[name].append({"seed": seed, "steps": recipe.steps, "diversity": found["diversity"],
                                   **{key: found[key] for key in ("accuracy", "held_out")}})
             print(name, results[name][-1], flush=True)
-    study.keep(__file__, {"seconds": SECONDS, "captions": N}, results)
+    study.keep(__file__, {"seconds": SECONDS, "captions": N}, results, path)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

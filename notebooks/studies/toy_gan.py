@@ -7,21 +7,23 @@ alone has as many parameters as the diffusion, and it keeps a moving average of 
 that it likes leaky units (with smooth ones two thirds of its points were bad), small batches, and no momentum.
 """
 
+import sys
 import time
 from itertools import product
 
 import torch
+from common import SEEDS, parameters
 from torch import nn
 from torch.nn.functional import softplus
 
 from minidiff.data import cloud, named_mixture
-from minidiff.diffusion import heun_step, sample
+from minidiff.diffusion import heun_step, last, sample
 from minidiff.evaluation import coverage, wasserstein
 from minidiff.pipelines import toy
 from minidiff.tools import budget, generator_for, seed_all, study
-from minidiff.training import EMA, train
+from minidiff.training import EMA, run
 
-SEEDS, SEARCH_SEED, LATENT, BATCH = budget([0, 1, 2], [0, 1, 2], [0]), 10, 2, 256
+SEARCH_SEED, LATENT, BATCH = 10, 2, 256
 N, PAIRS, POINTS = budget(2_000, 2_000, 50), budget(10, 10, 2), 50_000
 RATES, PENALTIES = (1e-4, 3e-4, 1e-3), (0.03, 0.3)               # plain: 3 settings, with R1: 6
 
@@ -31,10 +33,6 @@ def mlp(inputs, width, outputs):
     for _ in range(3):
         layers += [nn.Linear(width, width), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Linear(width, outputs))
-
-
-def parameters(model):
-    return sum(p.numel() for p in model.parameters())
 
 
 def move(player, loss):
@@ -92,12 +90,10 @@ def draw_gan(generator, seed, pairs=PAIRS):
 def draw_diffusion(name, seed):
     """Train and draw -> points, seconds of training, number of parameters."""
     recipe, start = toy.recipe(cloud(name, POINTS, seed=100 + seed), seed=seed), time.perf_counter()
-    for _ in train(recipe):
-        pass
-    seconds, model = time.perf_counter() - start, recipe.model
+    model = run(recipe)
+    seconds = time.perf_counter() - start
     noise = torch.randn(N * PAIRS, 2, generator=generator_for(seed, 7))
-    for _, drawn in sample(model, noise, model.schedule, budget(50, 50, 5), heun_step):
-        pass
+    drawn = last(sample(model, noise, model.schedule, budget(50, 50, 5), heun_step))
     return drawn, seconds, parameters(model)
 
 
@@ -111,7 +107,7 @@ def best_setting(name, seconds, penalties):
     return min(tried)[1:]
 
 
-if __name__ == "__main__":
+def main(path=None):
     results = {}
     for name in ("ring", "grid"):
         diffusion = [draw_diffusion(name, seed) for seed in SEEDS]
@@ -133,4 +129,8 @@ if __name__ == "__main__":
             print(f"{name:5} {way:12}", [(run["modes"], round(run["good"], 3), round(run["w2"], 3)) for run in runs],
                   flush=True)
     study.keep(__file__, {"seeds": SEEDS, "n": N, "pairs": PAIRS, "batch": BATCH, "latent": LATENT, "rates": RATES,
-                          "penalties": PENALTIES}, results)
+                          "penalties": PENALTIES}, results, path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -4,19 +4,21 @@ W2 between 2,000 drawn and 2,000 real points, against W2 between two real draws;
 because one pair alone is uncertain by a fifth.  The first seed's drawings also make NAME.png, the chapter's picture.
 """
 
+import sys
 import time
 from pathlib import Path
 
 import torch
+from common import SEEDS
 
 from minidiff.data import CLOUDS, cloud, named_mixture
 from minidiff.diffusion import heun_step, sample
 from minidiff.evaluation import floor_and_excess, wasserstein
 from minidiff.pipelines import toy
 from minidiff.tools import budget, budget_name, generator_for, show, show_plane, study
-from minidiff.training import train
+from minidiff.training import run
 
-SEEDS, STEPS = budget([0, 1, 2], [0, 1, 2], [0]), budget(50, 50, 5)
+STEPS = budget(50, 50, 5)
 N, PAIRS, POINTS = budget(2_000, 2_000, 50), budget(20, 20, 2), 50_000
 
 
@@ -24,43 +26,46 @@ def distances(drawn, real):
     return torch.tensor([wasserstein(a, b) for a, b in zip(drawn, real)])
 
 
-def run(name, seed, real):
+def trained_on(name, seed, real):
+    """Train on a cloud, draw from it, measure -> a dict, and the trajectory of the drawing."""
     recipe = toy.recipe(cloud(name, POINTS, seed=100 + seed), seed=seed)
     start = time.perf_counter()
-    for _ in train(recipe):
-        pass
+    model = run(recipe)
     seconds = time.perf_counter() - start
-    model = recipe.model
     noise = torch.randn(N * PAIRS, 2, generator=generator_for(seed, 7))
-    walk = [x for _, x in sample(model, noise, model.schedule, STEPS, heun_step)]
+    trajectory = [x for _, x in sample(model, noise, model.schedule, STEPS, heun_step)]
     levels = range(20, 1001, budget(20, 20, 140))
     floor, excess = floor_and_excess(model, named_mixture(name), model.schedule, levels)
-    return {"seconds": seconds, "w2": distances(walk[-1].chunk(PAIRS), real).tolist(),
-            "floor": floor.mean().item(), "excess": excess.mean().item()}, walk
+    return {"seconds": seconds, "w2": distances(trajectory[-1].chunk(PAIRS), real).tolist(),
+            "floor": floor.mean().item(), "excess": excess.mean().item()}, trajectory
 
 
-def picture(walks):
-    """Each cloud growing out of the noise, from top to bottom, a column a cloud."""
-    stops = [0, 38, 45, 50]
-    return show_plane.points([walk[stop][:1_500] for stop in stops for walk in walks.values()],
-                       [*walks, *[""] * 3 * len(walks)], size=1.5, columns=len(walks),
-                       colors=[show.NOISE] * len(walks) + [show.MODEL] * 3 * len(walks))
+def picture(trajectories):
+    """Each cloud growing out of the noise, from top to bottom, one column per cloud."""
+    stops, count = [0, 38, 45, 50], len(trajectories)
+    return show_plane.points([trajectory[stop][:1_500] for stop in stops for trajectory in trajectories.values()],
+                             [*trajectories, *[""] * 3 * count], size=1.5, columns=count,
+                             colors=[show.NOISE] * count + [show.MODEL] * 3 * count)
 
 
-if __name__ == "__main__":
-    results, walks = {}, {}
+def main(path=None):
+    results, trajectories = {}, {}
     for name in CLOUDS:
         real = [cloud(name, N, seed=1_000 + pair) for pair in range(PAIRS)]
         other = [cloud(name, N, seed=2_000 + pair) for pair in range(PAIRS)]
         results[name] = {"real": distances(other, real).tolist(), "runs": []}
         for seed in SEEDS:
-            done, walk = run(name, seed, real)
+            done, trajectory = trained_on(name, seed, real)
             results[name]["runs"].append(done)
-            walks.setdefault(name, walk)
+            trajectories.setdefault(name, trajectory)
             ratio = sum(done["w2"]) / sum(results[name]["real"])
             print(f"{name:13} seed {seed}: {done['seconds']:5.1f} s, W2 ratio {ratio:.3f}, "
                   f"excess loss {100 * done['excess'] / done['floor']:.2f} %", flush=True)
     if budget_name() != "fast":
-        picture(walks).savefig(Path(__file__).with_suffix(".png"), dpi=100)
+        picture(trajectories).savefig(Path(__file__).with_suffix(".png"), dpi=100)
     study.keep(__file__, {"seeds": SEEDS, "n": N, "pairs": PAIRS, "steps": STEPS, "sampler": "heun",
-                          "training_points": POINTS}, results)
+                          "training_points": POINTS}, results, path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

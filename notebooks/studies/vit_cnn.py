@@ -5,41 +5,41 @@ The picture is where the first transformer looks: each digit, and the looks of t
 mean of its heads.
 """
 
+import sys
 import time
 from pathlib import Path
 
 import torch
+from common import SEEDS, parameters
 
-from minidiff.data import load_digits
+from minidiff.data import LabeledDigits, load_digits
 from minidiff.evaluation import wilson
-from minidiff.models import Classifier, ViT
+from minidiff.models import Classifier, ClassifierConfig, ViT, ViTConfig
 from minidiff.pipelines import classifier
-from minidiff.tools import budget, seed_all, show_attention, study
-from minidiff.training import train
+from minidiff.tools import budget, show_attention, study
+from minidiff.training import run
 
-SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 STEPS = {"ViT, patches of 7 x 7": budget(3_000, 1_000, 3), "CNN": budget(2_700, 900, 3)}
 
 
-def main():
+def main(path=None):
     digits, results, vits = load_digits(), {}, []
     inside = (..., slice(2, -2), slice(2, -2))                   # without the rim of empty pixels: 28 x 28
-    for name, make, cut in (("ViT, patches of 7 x 7", ViT, inside), ("CNN", Classifier, ...)):
-        runs = []
+    for name, network, config, cut in (("ViT, patches of 7 x 7", ViT, ViTConfig(), inside),
+                                       ("CNN", Classifier, ClassifierConfig(), ...)):
+        known, runs = LabeledDigits(digits.train[cut], digits.train_labels), []
         for seed in SEEDS:
-            seed_all(seed)
-            model, start = make(), time.perf_counter()
-            for _ in train(classifier.digits_recipe(model, digits.train[cut], digits.train_labels, seed, STEPS[name])):
-                pass
+            start = time.perf_counter()
+            model = run(classifier.recipe(known, seed, config, STEPS[name], batch=128, network=network))
             seconds = time.perf_counter() - start
             with torch.no_grad():
                 right = (model(digits.val[cut]).argmax(1) == digits.val_labels).float().mean().item()
-            vits += [model] if make is ViT else []
+            vits += [model] if network is ViT else []
             runs.append({"seed": seed, "accuracy": right, "interval": list(wilson(right, len(digits.val))),
                          "seconds": seconds})
             print(name, runs[-1], flush=True)
-        results[name] = {"parameters": sum(p.numel() for p in model.parameters()), "runs": runs}
-    study.keep(__file__, {"steps": STEPS, "batch": 128}, results)
+        results[name] = {"parameters": parameters(model), "runs": runs}
+    study.keep(__file__, {"steps": STEPS, "batch": 128}, results, path)
     if budget(True, True, False):
         seen = digits.val[inside][[100, 150, 250, 400]]          # a two, a three, a five, an eight
         maps = vits[0].attention_maps(seen).mean(2).transpose(0, 1)                    # (B, depth, P)
@@ -49,4 +49,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -1,13 +1,51 @@
-"""The pictures of looks show the numbers that they were given."""
+"""Figures show the numbers that they were given."""
 
 import re
 
 import pytest
 import torch
 
-from minidiff.tools import show_attention
+from minidiff.tools import noise_for, show, show_attention, show_plane
 
 WEIGHTS = torch.tensor([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.5, 0.01, 0.49]])
+
+
+def test_figures_have_a_picture_for_each_tensor_and_a_caption_in_its_color():
+    figure = show.grid(torch.zeros(5, 3, 32, 32), ["a red seven"] * 5, columns=3)
+    axes = figure.get_axes()
+    assert [len(ax.images) for ax in axes] == [1, 1, 1, 1, 1, 0]
+    assert axes[0].get_xlabel() == "red seven" and axes[0].xaxis.label.get_color() == show.WORD_COLORS["red"]
+    assert axes[0].images[0].get_array().max() == pytest.approx(0.5)                # 0 in [-1, 1] is middle gray
+    assert figure._repr_png_().startswith(b"\x89PNG")              # what a notebook shows
+    film = show.strip([torch.zeros(1, 8, 8)] * 4, ["1000", "500", "250", "0"])
+    assert [ax.get_xlabel() for ax in film.get_axes()] == ["1000", "500", "250", "0"]
+    rows = show.grid(torch.zeros(5, 3, 8, 8), ["first row", "second"], columns=3)
+    assert [ax.get_xlabel() for ax in rows.get_axes()] == ["first row", "", "", "second", "", ""]
+
+
+def test_a_loss_curve_shows_the_values_their_running_mean_and_the_floor():
+    lines = show.curve([4.0, 2.0, 3.0, 1.0], floor=0.5, smooth=2).get_axes()[0].lines
+    assert lines[0].get_ydata().tolist() == [4, 2, 3, 1]
+    assert lines[1].get_ydata().tolist() == [3, 2.5, 2] and lines[1].get_xdata().tolist() == [1, 2, 3]
+    assert set(lines[2].get_ydata()) == {0.5}
+
+
+def test_show_source_is_the_live_source(capsys):
+    show.source(noise_for)
+    assert "generator_for(s, draw)" in capsys.readouterr().out
+
+
+def test_points_and_trajectories_are_drawn_at_their_places():
+    cloud = torch.tensor([[0.0, 1.0], [2.0, -1.0]])
+    figure = show_plane.points([cloud, -cloud], ["one", "other"])
+    assert [ax.get_title() for ax in figure.axes] == ["one", "other"]
+    torch.testing.assert_close(torch.as_tensor(figure.axes[1].collections[0].get_offsets().data), -cloud.double())
+    height = torch.arange(9.0)                                   # of plane(limit, 3): x is slow, y is fast
+    ways = torch.stack([cloud, cloud + 0.5, cloud + 1])          # three stops of two points
+    ax, = show_plane.landscapes([height], ["way"], trajectories=[ways]).axes
+    assert ax.images[0].get_array().tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]      # rows are y, from below
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[0, 0.5, 1], [2, 2.5, 3]]
+    assert [c.get_offsets().tolist() for c in ax.collections] == [ways[0].tolist(), ways[-1].tolist()]
 
 
 def test_tables_show_each_number_in_its_cell_and_a_common_range():

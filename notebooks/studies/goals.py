@@ -1,0 +1,157 @@
+"""What each chapter must reach, as it was asked before it was built, beside what its studies reached:
+
+    make goals
+
+One line for each goal.  Of several seeds the worst one counts.  A star marks a goal that is missed, or whose number no
+study keeps; a missed goal stays in the table, and its chapter says why.  A new chapter adds its lines at the end.
+"""
+
+from math import fsum
+from pathlib import Path
+from typing import NamedTuple
+
+from minidiff.data import CLOUDS
+from minidiff.tools import study
+
+HERE = Path(__file__).parent
+RACE = "../../tests/bench/race"                                  # kept by `make bench`, beside the studies
+
+
+class Goal(NamedTuple):
+    """chapter, what is measured, `>=` or `<=`, the number asked for, the study that keeps it (None: none does), and
+    key(kept JSON) -> its numbers, one for each seed."""
+
+    chapter: object
+    what: str
+    sign: str
+    asked: float
+    study: str | None = None
+    key: object = None
+
+
+def number(*path, times=1):
+    """A key: what stands at a path in the results; `...` is every run of a list."""
+    def at(part, path):
+        if not path:
+            return [times * part]
+        parts = part if path[0] is ... else [part[path[0]]]
+        return [n for one in parts for n in at(one, path[1:])]
+
+    return lambda kept: at(kept.get("results", kept), path)
+
+
+def percent(*path):
+    """A key: the same for a share, in percent."""
+    return number(*path, times=100)
+
+
+def less(one, other):
+    """A key: one number of each run minus another, such as a share that was lost."""
+    return lambda kept: [a - b for a, b in zip(one(kept), other(kept), strict=True)]
+
+
+def over(one, other):
+    """A key: one number of each run divided by another, such as a distance by its floor."""
+    return lambda kept: [a / b for a, b in zip(one(kept), other(kept), strict=True)]
+
+
+def distance(name):
+    """Of a cloud, each run: drawn to real points over real to real ones."""
+    return lambda kept: [fsum(run["w2"]) / fsum(kept["results"][name]["real"]) for run in kept["results"][name]["runs"]]
+
+
+def lost_by_autoencoder(what):
+    """Of a reader, each run: percent right about the originals less percent right about what was decoded."""
+    return lambda kept: [100 * (kept["results"]["originals"][what] - run[what]) for run in kept["results"]["runs"]]
+
+
+# Where in the results of a study its runs are.
+GPT = ("right", ...)
+VIT = ("ViT, patches of 7 x 7", "runs", ...)
+CNN = ("CNN", "runs", ...)
+CLIP = ("several right, all steps", ...)
+UNET = ("runs", ..., "ways")
+DRAWN = (..., "accuracy")
+
+GOALS = [
+    *(Goal(1, f"{name}: W2 over real to real", "<=", 1.15, "toy_wasserstein", distance(name)) for name in CLOUDS),
+    *(Goal(1, f"{name}: loss above the floor, %", "<=", 2, "toy_wasserstein",
+           over(percent(name, "runs", ..., "excess"), number(name, "runs", ..., "floor"))) for name in CLOUDS),
+    *(Goal(1, f"{name}: seconds", "<=", 20, "toy_wasserstein", number(name, "runs", ..., "seconds"))
+      for name in CLOUDS),
+    Goal(2, "GPT: loss above the exact entropy, %", "<=", 1, "gpt_mistakes",                    # of captions said twice
+         lambda kept: [100 * (loss / kept["config"]["floor"] - 1) for loss in number(*GPT, "loss")(kept)]),
+    Goal(2, "GPT: captions that parse, %", ">=", 99.5, "gpt_mistakes", percent(*GPT, "valid")),
+    Goal(2, "GPT: seconds", "<=", 30),
+    Goal(2, "ViT: unseen digits read, %", ">=", 95, "vit_cnn", percent(*VIT, "accuracy")),
+    Goal(2, "CNN: unseen digits read, %", ">=", 98, "vit_cnn", percent(*CNN, "accuracy")),
+    Goal(2, "ViT: seconds", "<=", 60, "vit_cnn", number(*VIT, "seconds")),
+    Goal(2, "CNN: seconds", "<=", 60, "vit_cnn", number(*CNN, "seconds")),
+    Goal(3, "CLIP: digits from sentences, %", ">=", 98, "clip_losses", percent(*CLIP, "seen", "digit")),
+    Goal(3, "CLIP: colors, %", ">=", 99.5, "clip_losses", percent(*CLIP, "seen", "color")),
+    Goal(3, "CLIP: strokes, %", ">=", 95, "clip_losses", percent(*CLIP, "seen", "stroke")),
+    Goal(3, "CLIP: leans, %", ">=", 95, "clip_losses", percent(*CLIP, "seen", "lean")),
+    Goal(3, "CLIP: points lost on held-out combinations", "<=", 2, "clip_losses",
+         less(percent(*CLIP, "seen", "joint"), percent(*CLIP, "held_out", "joint"))),
+    Goal(3, "CLIP: seconds", "<=", 120, "clip_losses", number(*CLIP, "seconds")),
+    Goal(3, "CLIP: a true picture first for a sentence, %", ">=", 95),
+    Goal(4, "digits as asked, w = 1, %", ">=", 97, "digits_unet", percent(*UNET, "w = 1", "right")),
+    Goal(4, "Frechet distance over its floor, w = 1", "<=", 3, "digits_unet",
+         over(number(*UNET, "w = 1", "frechet"), number(*UNET, "w = 1", "floor"))),
+    Goal(4, "digits as asked, w = 2, %", ">=", 99.5, "digits_unet", percent(*UNET, "w = 2", "right")),
+    Goal(4, "points lost by learning from drawn digits", "<=", 1.5, "digits_unet",
+         less(percent("runs", ..., "learned from real"), percent("runs", ..., "learned from generated"))),
+    Goal(4, "seconds", "<=", 150, "digits_unet", number("runs", ..., "seconds")),
+    Goal(5, "PSNR of unseen digits, dB", ">=", 33, "latent_seeds", number("runs", ..., "psnr")),
+    Goal(5, "points lost by decoding: digit", "<=", 0.5, "latent_seeds", lost_by_autoencoder("digit")),
+    Goal(5, "colors of what was decoded, %", ">=", 99.9, "latent_seeds", percent("runs", ..., "color")),
+    Goal(5, "points lost by decoding: stroke", "<=", 1, "latent_seeds", lost_by_autoencoder("stroke")),
+    Goal(5, "points lost by decoding: lean", "<=", 0.2, "latent_seeds", lost_by_autoencoder("lean")),
+    Goal(5, "seconds", "<=", 120, "latent_seeds", number("runs", ..., "seconds")),
+    Goal(6, "digits, %", ">=", 99, "text_seeds", percent(*DRAWN, "digit")),
+    Goal(6, "colors, %", ">=", 99.8, "text_seeds", percent(*DRAWN, "color")),
+    Goal(6, "strokes, %", ">=", 97, "text_seeds", percent(*DRAWN, "stroke")),
+    Goal(6, "leans, %", ">=", 99.5, "text_seeds", percent(*DRAWN, "lean")),
+    Goal(6, "all four, %", ">=", 96, "text_seeds", percent(*DRAWN, "joint")),
+    Goal(6, "all four, held-out combinations, %", ">=", 93, "text_seeds", percent(..., "held_out", "joint")),
+    Goal(6, "diversity, of the real digits'", ">=", 0.85, "text_seeds", number(..., "diversity")),
+    Goal(6, "seconds", "<=", 150, "text_seeds", number(..., "seconds")),
+    Goal(6, "seconds to draw one caption", "<=", 0.3, "text_seeds", number(..., "seconds for 1")),
+    Goal(6, "seconds to draw 64 captions", "<=", 2, "text_seeds", number(..., "seconds for 64")),
+    Goal("race", "seconds from nothing", "<=", 120, RACE, number("runs", ..., "seconds")),
+    Goal("race", "digits, %", ">=", 99, RACE, number("runs", ..., "reached", "digit")),
+    Goal("race", "colors, %", ">=", 99.8, RACE, number("runs", ..., "reached", "color")),
+    Goal("race", "strokes, %", ">=", 97, RACE, number("runs", ..., "reached", "stroke")),
+    Goal("race", "leans, %", ">=", 99.5, RACE, number("runs", ..., "reached", "lean")),
+    Goal("race", "all four, %", ">=", 96, RACE, number("runs", ..., "reached", "joint")),
+    Goal("race", "all four, held-out combinations, %", ">=", 93, RACE, number("runs", ..., "reached", "held out")),
+    Goal("race", "diversity, of the real digits'", ">=", 0.85, RACE, number("runs", ..., "reached", "diversity")),
+    Goal("race", "Frechet distance over its floor", "<=", 4, RACE, number("runs", ..., "reached", "Frechet / floor")),
+]
+
+
+def worst(goal, folder=HERE):
+    """The worst of the seeds, to four digits after the point; None where no study keeps it."""
+    if goal.study is None:
+        return None
+    return round({">=": min, "<=": max}[goal.sign](goal.key(study.load(goal.study, folder))), 4)
+
+
+def reached(goal, kept):
+    """Whether the kept number is as good as was asked."""
+    return kept is not None and (kept >= goal.asked if goal.sign == ">=" else kept <= goal.asked)
+
+
+def table(goals, folder=HERE):
+    """The goals as text, one line each, and how many are reached."""
+    kept = [worst(goal, folder) for goal in goals]
+    lines = [f"{'chapter':9}{'what':46}{'asked':>10}{'kept':>12}"]
+    for goal, found in zip(goals, kept, strict=True):
+        shown = "not kept" if found is None else f"{found:.2f}"
+        asked = f"{goal.sign} {goal.asked:g}"
+        lines.append(f"{goal.chapter!s:9}{goal.what:46}{asked:>10}{shown:>12}{'' if reached(goal, found) else ' *'}")
+    return "\n".join([*lines, f"{sum(map(reached, goals, kept))} of {len(goals)} goals are reached"])
+
+
+if __name__ == "__main__":
+    print(table(GOALS))
