@@ -35,7 +35,7 @@ from minidiff.diffusion import (
     spaced_levels,
 )
 from minidiff.evaluation import accuracy, diversity, frechet_distance, ink_of, psnr, recall_at
-from minidiff.exercises import all_exercises, judge
+from minidiff.exercises.checker import all_exercises, grade
 from minidiff.models import (
     Attention,
     Autoencoder,
@@ -286,7 +286,7 @@ def run(exercise, count, seed):
     every = [(inspect.unwrap(f), *mutant) for f in TARGETS[exercise.id] for mutant in mutants(inspect.unwrap(f))]
     chosen = random.Random(f"{seed} {exercise.id}").sample(every, min(count, len(every)))
     survivors = [change for function, change, code in chosen
-                 if judge(exercise.id, answer_with(function, code, exercise)).passed]
+                 if grade(exercise.id, answer_with(function, code, exercise)).passed]
     return len(chosen), len(every), survivors
 
 

@@ -18,7 +18,7 @@ def recipe_of(model, shape):
     def loss_of(model, generator):
         return model(torch.randn(shape, generator=generator)).square().mean()
 
-    return Recipe("small", model, UNetConfig(), loss_of, steps=3, batch=shape[0], lr=0.1)
+    return Recipe("small", lambda: model, UNetConfig(), loss_of, steps=3, batch=shape[0], lr=0.1)
 
 
 def test_flops_are_those_of_the_formulas_there_and_back():

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.image import imread
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_ten_lines_run_and_draw(tmp_path):
@@ -22,10 +22,12 @@ def test_the_ten_lines_run_and_draw(tmp_path):
 
 
 def test_the_commands_and_files_that_it_names_exist():
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert {"demo", "test"} <= set(targets) and set(re.findall(r"make (\w+) ", README)) <= set(targets)
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert "notebooks/gallery.png" in links and all((ROOT / link).exists() for link in links)
-    modules = {path.stem for path in (ROOT / "minidiff").glob("*.py")}
-    table = "".join(line for line in README.splitlines() if line.startswith("| "))
-    assert set(re.findall(r"`(\w+)`", table)) - {"minidiff"} <= modules
+    table = "".join(line for line in README.splitlines() if re.match(r"\| \d+ \|", line))
+    files = re.findall(r"`([\w/]+)`", table)                      # a room and a file in it
+    assert len(files) > 20 and all((ROOT / "minidiff" / f"{file}.py").exists() for file in files)
+    for module in set(re.findall(r"python -m (minidiff[.\w]*)", README)):
+        assert (ROOT / module.replace(".", "/") / "__main__.py").exists()

@@ -179,13 +179,6 @@ def test_the_loss_in_three_coordinates(kind, schedule):
                                rtol=1e-4, atol=1e-6)
 
 
-def test_the_perfect_denoiser_of_one_point_has_no_loss():
-    point = torch.tensor([[0.5, -0.25]])
-    t, eps = torch.tensor([1, 500, 999]), torch.randn(3, 2)
-    loss = denoising_loss(exact_denoiser(Mixture(point), COSINE), point.expand(3, 2), t, eps, COSINE, weight="eps")
-    assert loss.max() < 1e-6
-
-
 def test_dropping_the_condition():
     cond, null = torch.ones(10_000, 3, 2), torch.zeros(1, 3, 2)
     kept = drop_condition(cond, null, 0.1, generator_for(0))

@@ -11,7 +11,7 @@ import torch
 
 from minidiff.diffusion.levels import spaced_levels
 from minidiff.diffusion.schedule import from_eps
-from minidiff.tools.checks import check
+from minidiff.tools.checks import check, check_whole, kind_of
 from minidiff.tools.runtime import noise_for
 
 
@@ -31,13 +31,14 @@ def ddim_step(denoise, xt, t, s, schedule, cond=None, noise=None, eta=0.0):
     """Jump from t to s: the estimated picture, with the estimated noise put back at level s.
 
     xs = signal_s x0 + sqrt(noise_s^2 - fresh^2) eps + fresh z,
-    fresh = eta (noise_s / noise_t) sqrt(1 - signal_t^2 / signal_s^2)              [DDIM eq. 12 and 16]
+    fresh = eta (noise_s / noise_t) sqrt(noise_t^2 - signal_t^2 noise_s^2 / signal_s^2)    [DDIM eq. 12 and 16]
     eta = 0 is deterministic; eta = 1 is `ddpm_step`.
     """
     signal_t, noise_t, signal_s, noise_s = curves_at(schedule, t, s)
     eps = denoise(xt, level_of(t, xt), cond)
     x0 = from_eps(eps, xt, level_of(t, xt), schedule, "x0")
-    fresh = eta and eta * noise_s / noise_t * math.sqrt(1 - signal_t**2 / signal_s**2)
+    added = noise_t**2 - (signal_t / signal_s * noise_s) ** 2    # the variance that a walk from s up to t adds
+    fresh = eta * noise_s / noise_t * math.sqrt(added)
     xs = signal_s * x0 + math.sqrt(noise_s**2 - fresh**2) * eps
     return xs + fresh * noise() if fresh else xs                 # zero at s = 0: the last step adds no noise
 
@@ -45,15 +46,17 @@ def ddim_step(denoise, xt, t, s, schedule, cond=None, noise=None, eta=0.0):
 def ddpm_step(denoise, xt, t, s, schedule, cond=None, noise=None):
     """Draw xs from the posterior q(xs | xt, x0) at the estimated x0.                [DDPM eq. 6 and 7]
 
-    mean = (signal_s (1 - a) x0 + sqrt(a) noise_s^2 xt) / noise_t^2,  a = signal_t^2 / signal_s^2, alpha of the jump
-    variance = noise_s^2 / noise_t^2 (1 - a), which is zero at s = 0.  For schedules that keep the variance.
+    mean = (signal_s added x0 + kept noise_s^2 xt) / noise_t^2,  variance = added noise_s^2 / noise_t^2,
+    kept = signal_t / signal_s, added = noise_t^2 - kept^2 noise_s^2: what a walk from s up to t does.  DDPM writes
+    sqrt(alpha) and 1 - alpha for them.  The variance is zero at s = 0.
     """
     signal_t, noise_t, signal_s, noise_s = curves_at(schedule, t, s)
     eps = denoise(xt, level_of(t, xt), cond)
     x0 = from_eps(eps, xt, level_of(t, xt), schedule, "x0")
-    a = signal_t**2 / signal_s**2
-    mean = (signal_s * (1 - a) * x0 + math.sqrt(a) * noise_s**2 * xt) / noise_t**2
-    std = noise_s / noise_t * math.sqrt(1 - a)
+    kept = signal_t / signal_s
+    added = noise_t**2 - kept**2 * noise_s**2
+    mean = (signal_s * added * x0 + kept * noise_s**2 * xt) / noise_t**2
+    std = noise_s / noise_t * math.sqrt(added)
     return mean + std * noise() if std else mean
 
 
@@ -90,8 +93,9 @@ def sample(denoise, xt, schedule, steps, step=ddim_step, cond=None, seeds=None, 
     start: the level of xt, where that is not S: how one goes on from a picture that is half noise.
     [Meng et al. 2022, SDEdit]  spacing: how the levels lie between, `spaced_levels` or `karras_levels`.
     """
-    check(torch.is_tensor(xt) and bool(xt.isfinite().all()), "the noise xt must be a tensor of finite numbers, got NaN "
-          "or infinity: a training that went astray?")
+    check(xt.is_floating_point() and bool(xt.isfinite().all()), "the noise xt must be finite floats: a training that "
+          f"went astray? Got {kind_of(xt)}")
+    check_whole("steps", steps)
     levels, draws = spacing(schedule, steps, start), itertools.count(1)
 
     def noise():                                                 # draw 0 is where sampling started

@@ -102,6 +102,7 @@ class Schedule:
 
     def at(self, t, like):
         """Signal and noise at levels t (B,), each shaped (B, 1, ..., 1) to multiply `like` (B, ...)."""
+        check(like.is_floating_point(), f"levels are for float tensors, got {like.dtype}: bytes in 0..255?")
         curves = torch.stack([self.signal, self.noise]).to(like.device, like.dtype)
         try:                                                     # unlike curves[:, t] it takes no level below 0
             curves = curves.index_select(1, t)
@@ -129,6 +130,13 @@ def add_noise(x0, t, eps, schedule):
     return signal * x0 + noise * eps
 
 
+def _curves_for(kind, prediction, xt, t, schedule):
+    """Signal and noise at t (B,), where there is such a kind of prediction, and it is shaped like xt."""
+    check(kind in KINDS, f"kind {kind!r}: expected one of {', '.join(KINDS)}")
+    check_alike(prediction=prediction, xt=xt)
+    return schedule.at(t, like=xt)
+
+
 def to_eps(prediction, xt, t, schedule, kind):
     """Say a prediction of x0, v or the score as the noise eps that it implies, given xt.
 
@@ -142,9 +150,7 @@ def to_eps(prediction, xt, t, schedule, kind):
     >>> to_eps(torch.tensor([[1.0]]), torch.tensor([[1.4]]), torch.tensor([1]), half, "x0")
     tensor([[1.0000]])
     """
-    check(kind in KINDS, f"kind {kind!r}: expected one of {', '.join(KINDS)}")
-    check_alike(prediction=prediction, xt=xt)
-    signal, noise = schedule.at(t, like=xt)
+    signal, noise = _curves_for(kind, prediction, xt, t, schedule)
     if kind == "x0":
         return (xt - signal * prediction) / noise
     if kind == "v":
@@ -163,9 +169,7 @@ def from_eps(eps, xt, t, schedule, kind):
     >>> from_eps(torch.tensor([[1.0]]), torch.tensor([[1.4]]), torch.tensor([1]), half, "x0")
     tensor([[1.0000]])
     """
-    check(kind in KINDS, f"kind {kind!r}: expected one of {', '.join(KINDS)}")
-    check_alike(eps=eps, xt=xt)
-    signal, noise = schedule.at(t, like=xt)
+    signal, noise = _curves_for(kind, eps, xt, t, schedule)
     if kind == "x0":
         return (xt - noise * eps) / signal
     if kind == "v":

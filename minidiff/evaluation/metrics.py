@@ -6,7 +6,7 @@ import torch
 
 from minidiff.data.captions import SIZES, WORDS
 from minidiff.evaluation.readers import ink_of
-from minidiff.tools.checks import check, check_alike, check_shape
+from minidiff.tools.checks import check, check_alike, check_shape, kind_of
 
 
 def accuracy(read, asked):
@@ -106,6 +106,7 @@ def recall_at(k, similarity, true):
     0.5
     """
     check_alike(similarity=similarity, true=true)
+    check(k >= 1 and not similarity.isnan().any(), f"recall at k = {k} of {kind_of(similarity)}: NaN, or k below 1?")
     check(bool(true.any(1).all()), "a query without any true match cannot be answered: leave it out")
     best = similarity.topk(min(k, similarity.shape[1]), dim=1).indices
     return true.gather(1, best).any(1).float().mean().item()

@@ -19,7 +19,9 @@ class TextConfig:
 class TextEncoder(nn.Module):
     """Caption token ids (B, L) -> one state per token (B, L, D), zero where the caption is over.
 
-    Every word looks at every other word of its caption, and at no padding.
+    Every word looks at every other word of its caption, and at no padding.  A denoiser's cross-attention does see the
+    padding: its keys and values are zero, so it takes a share of the weight and gives nothing, a place to look where no
+    word fits.  Hiding it changed nothing that could be told from chance (notebooks/studies/text_padding.py).
     """
 
     def __init__(self, config=TextConfig()):

@@ -53,8 +53,8 @@ def load(folder="runs", device=None):
     if (unet.channels, unet.cond_width, unet.patch) != (latents.latent_channels, words.width, 1):
         raise CheckpointError(
             f"{files['unet']} belongs to another machine: it takes latents of {unet.channels} channels and words of "
-            f"width {unet.cond_width}, but the parts beside it make {latents.latent_channels} and {words.width}. Train in "
-            "a folder of its own")
+            f"width {unet.cond_width}, but the parts beside it make {latents.latent_channels} and {words.width}. Train "
+            "in a folder of its own")
     return parts
 
 

@@ -102,7 +102,7 @@ def curve(values, floor=None, label="loss", floor_label="the least possible", sm
     low, high = min(mean.min().item(), math.inf if floor is None else floor), mean.max().item()
     if high > 3 * low:
         ax.set_yscale("log")
-    else:                                                        # a small way down: look at it closely
+    elif high > low:                                             # a small way down: look at it closely
         ax.set_ylim(low - 0.3 * (high - low), high + 0.1 * (high - low))
     ax.set(xlabel="step", ylabel=label)
     ax.legend(frameon=False)

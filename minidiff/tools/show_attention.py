@@ -79,7 +79,7 @@ def scatter(groups, titles, size=3.6):
     """Groups of points in one plane, planes side by side: a list of dicts name -> ((N, 2), color, marker); a star
     marks a single place, and its name stands beside it."""
     figure = Figure(figsize=(size * len(groups), size + 0.6), layout="constrained")
-    for ax, group, title in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, titles):
+    for ax, group, title in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, titles, strict=True):
         for name, (points, color, marker) in group.items():
             place, size_of = marker == "*", {"*": 90, ".": 9}.get(marker, 14)
             ax.scatter(*points.T, s=size_of, color=color, marker=marker, linewidths=0, label=None if place else name)

@@ -12,7 +12,7 @@ def _planes(count, titles, limit, size, columns=None):
     rows, lines = -(-count // (columns or count)), max((title.count("\n") + bool(title) for title in titles), default=0)
     figure = Figure(figsize=(size * (columns or count), rows * (size + 0.27 * lines)), layout="constrained")
     axes = figure.subplots(rows, columns or count, squeeze=False).flatten()
-    for ax, title in zip(axes, titles, strict=False):
+    for ax, title in zip(axes, titles):
         bare(ax).set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
         ax.set_title(title, fontsize=9)
     return figure, axes
@@ -21,7 +21,7 @@ def _planes(count, titles, limit, size, columns=None):
 def points(clouds, titles, colors=None, limit=2.5, size=2.2, columns=None):
     """Point clouds (N, 2) side by side on the same plane; blue is data, gray noise, orange what a model made."""
     figure, axes = _planes(len(clouds), list(titles), limit, size, columns)
-    for ax, cloud, color in zip(axes, clouds, colors or [DATA] * len(clouds)):
+    for ax, cloud, color in zip(axes[:len(clouds)], clouds, colors or [DATA] * len(clouds), strict=True):
         ax.scatter(*cloud.T, s=2, alpha=0.5, linewidths=0, color=color)
     return figure
 

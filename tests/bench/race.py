@@ -19,16 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minidiff.data import load_captioned_digits
 from minidiff.pipelines import report, text2image
-from minidiff.tools import (
-    autocast,
-    generator_for,
-    has_fast_bf16,
-    peak_memory_mb,
-    pick_device,
-    sealed,
-    study,
-    write_json,
-)
+from minidiff.tools import autocast, fast_bf16, generator_for, peak_memory_mb, pick_device, study, write_json
+from minidiff.tools.runtime import synchronize
 from minidiff.training import train
 
 GOALS = {  # what has to hold, all of it: where in the report, the number, and whether it is a ceiling
@@ -47,28 +39,26 @@ def clock(work, device, times=5):
     """The least seconds that some work takes, of several times, after one for warming up."""
     found = []
     for _ in range(times + 1):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
         start = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
         found.append(time.perf_counter() - start)
     return min(found[1:])
 
 
 def roof(device, size=2048):
     """What a plain matrix product reaches here and now, in GFLOP/s, in the number format of the training."""
-    matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16 if has_fast_bf16(device) else torch.float32)
+    matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16 if fast_bf16(device) else torch.float32)
     return 2 * size**3 / clock(lambda: matrix @ matrix, device) / 1e9
 
 
 def flops_a_step(recipe):
     """FLOPs of one training step, there and back, without the optimizer; no weight is changed."""
-    device = next(recipe.model.parameters()).device
+    bf16 = fast_bf16(recipe.device)                              # measured outside, where nobody counts
     with FlopCounterMode(display=False) as counter:
-        with autocast(device):
-            loss = recipe.loss_of(recipe.model, generator_for(recipe.seed, 0, device=device))
+        with autocast(recipe.device, bf16):
+            loss = recipe.loss_of(recipe.model, generator_for(recipe.seed, 0, device=recipe.device))
         loss.backward()
     recipe.model.zero_grad()
     return counter.get_total_flops()
@@ -76,13 +66,10 @@ def flops_a_step(recipe):
 
 def race(seed, n, folder, device):
     """Train every stage from nothing into a folder and measure it -> a dict."""
-    stages, started = {}, time.perf_counter()
-    load_captioned_digits(folder, device)
-    dressing = time.perf_counter() - started
-    for recipe in text2image.recipes(folder, seed, device):
+    stages = {}
+    for recipe in text2image.recipes(seed, device):
         flops, before = flops_a_step(recipe), roof(device)
-        for state in train(recipe, Path(folder) / f"{recipe.name}.safetensors"):
-            pass
+        *_, state = train(recipe, Path(folder) / f"{recipe.name}.safetensors")
         speed = (before + roof(device)) / 2
         stages[recipe.name] = {
             "seconds": state.seconds, "steps": recipe.steps, "batch": recipe.batch, "loss": state.loss,
@@ -92,11 +79,9 @@ def race(seed, n, folder, device):
             "share_of_roof": flops * recipe.steps / state.seconds / speed / 1e9}
         print(f"  {recipe.name:12}" + "".join(f"{value:12,.{digits}f}" for value, digits in zip(
             stages[recipe.name].values(), (1, 0, 0, 4, 0, 0, 1, 0, 3))), flush=True)
-    train_digits, val = load_captioned_digits(folder, device)
-    measured = report.score(text2image.load(folder, device), train_digits, val, n, seed)
-    return {"seed": seed, "seconds": dressing + sum(stage["seconds"] for stage in stages.values()),
-            "dressing": dressing, "stages": stages, **reached_by(measured),
-            "floor": measured["floor"], "peak_memory_mb": peak_memory_mb()}
+    measured = report.score(text2image.load(folder, device), *load_captioned_digits(device), n, seed)
+    return {"seed": seed, "seconds": sum(stage["seconds"] for stage in stages.values()), "stages": stages,
+            **reached_by(measured), "floor": measured["floor"], "peak_memory_mb": peak_memory_mb()}
 
 
 def reached_by(measured):
@@ -134,8 +119,8 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             runs.append(race(seed, options.n, folder, device))
         if options.output:
-            write_json(sealed({"command": f"python tests/bench/race.py --seeds {' '.join(map(str, options.seeds))} "
-                               f"--n {options.n}", **study.about_this_run(), "runs": runs}), options.output)
+            write_json({"command": f"python tests/bench/race.py --seeds {' '.join(map(str, options.seeds))} "
+                        f"--n {options.n}", **study.about_this_run(), "runs": runs}, options.output)
     print(table(runs))
 
 
