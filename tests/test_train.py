@@ -2,13 +2,9 @@
 
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,8 +33,6 @@ from minidiff.training import (
     train,
 )
 from minidiff.training.muon import COEFFICIENTS
-
-HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -387,37 +381,16 @@ def test_recipes_draw_on_the_device_of_their_data_and_leave_the_callers_dice_alo
         assert drawn and recipe.name == name and random_states() == before
 
 
-def test_a_loss_that_is_not_finite_stops_at_that_step(tmp_path):
-    recipe, path = line_recipe(), tmp_path / "line.safetensors"
-    plain, calls = recipe.loss_of, []
-
-    def loss_of(model, generator):
-        calls.append(1)
-        return plain(model, generator) * (float("nan") if len(calls) == 7 else 1)
-
-    recipe.loss_of = loss_of
-    with pytest.raises(FloatingPointError, match=r"step 6, learning rate.*last good state"):
-        run(recipe, path, save_every=0)
-    assert load_checkpoint(path)[1]["step"] == 6
-
-
 # ------------------------------------------------------------------ files
 
 
-def test_checkpoints_come_back_as_they_were_and_damage_is_seen(tmp_path):
+def test_checkpoints_come_back_as_they_were(tmp_path):
     path = tmp_path / "deep" / "some.safetensors"
     tensors = {"a": torch.randn(5, 7), "b": torch.tensor(3.0), "c": torch.arange(11, dtype=torch.uint8)}
     save_checkpoint(path, tensors, {"step": 3, "name": "x"})
     found, about = load_checkpoint(path)
     assert about == {"step": 3, "name": "x"} and found.keys() == tensors.keys()
     assert all(torch.equal(found[k], tensors[k]) for k in tensors)
-    whole = path.read_bytes()
-    flipped = bytearray(whole)
-    flipped[-3] ^= 1
-    for damaged in (b"", whole[:20], whole[:-5], bytes(flipped), b"not a checkpoint" * 9):
-        path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match="damaged.*train again"):
-            load_checkpoint(path)
     with pytest.raises(FileNotFoundError, match="minidiff train"):
         load_checkpoint(tmp_path / "nothing.safetensors")
 
@@ -429,21 +402,3 @@ def test_half_a_training_is_not_taken_for_a_model(tmp_path):
     with pytest.raises(CheckpointError, match="stopped at step 1 of 13"):
         load_model(path, lambda config: line_recipe().make_model(), LineConfig)
 
-
-@pytest.mark.parametrize("stage", ["unet", *(pytest.param(stage, marks=pytest.mark.slow)
-                                             for stage in text2image.STAGES[:3])])
-def test_killed_in_a_stage_the_same_command_ends_in_the_same_weights(trained, tmp_path, stage):
-    """kill -9 of the real command in this stage, then the same command again, against an undisturbed run."""
-    path, place = tmp_path / f"{stage}.safetensors", text2image.STAGES.index(stage)
-    for before in text2image.STAGES[:place]:
-        shutil.copy(trained / f"{before}.safetensors", tmp_path)
-    command = [sys.executable, "-m", "minidiff", "train", "--folder", str(tmp_path), "--save-every", "0.05"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not path.exists():
-        time.sleep(0.01)
-    process.kill(), process.wait()
-    assert load_checkpoint(path)[1]["step"] < 30, "it was not caught unfinished"
-    subprocess.run(command, check=True, capture_output=True)
-    for stage in text2image.STAGES[place:]:
-        ours, theirs = (load_checkpoint(folder / f"{stage}.safetensors")[0] for folder in (tmp_path, trained))
-        assert all(torch.equal(ours[name], theirs[name]) for name in theirs), stage
