@@ -19,6 +19,8 @@ The house, in reading order: the subject first, the machinery after it.
         samplers.py         from noise to picture: DDIM, DDPM, Heun and Langevin steps, and their loop
         guidance.py         classifier-free guidance, clipping, inpainting
         exact.py            the best possible denoiser, where the density is known
+        flow.py             diffusion as a flow: Heun's method in the angle, circle and chord, straightness
+        distillation.py     what a student of few steps learns from its teacher
     models/                 the networks; they know no training
         attention.py        attention, with the weights to look at
         blocks.py           parts of several networks: time embedding, residual and transformer block, Up and Down
@@ -46,6 +48,7 @@ The house, in reading order: the subject first, the machinery after it.
         classifier.py       trains the digit classifier
         text2image.py       trains all parts and joins them: from a caption to a picture
         report.py           measures the whole machine
+        few_steps.py        trains a student that draws in one call
 
     training/               how anything is trained
         loop.py             the recipe and the training loop, which can be killed and goes on

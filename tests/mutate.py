@@ -75,7 +75,7 @@ TARGETS = {                                                      # which functio
     "6.9": [language.upsample, next_token_probs, is_true_of],
     "6.11": [heun_step]}
 
-RULES = [                                                        # what may differ anywhere in a line, and why it is no error
+RULES = [                                                        # what may be lost anywhere in a line, and why
     (r"\.(item|tolist|float|double)\(\)|\.to\(\w+\)", "another number format is allowed"),
     (r"\.clamp(_min)?\([^()]*\)", "nothing is cut off here"),
     (r"-(?=1\b)", "of two axes 1 is the last"),
@@ -228,7 +228,8 @@ def answer_with(function, code, exercise):
 def why_equivalent(id, change):
     """The reason by hand why a mutant is no error, or None."""
     old, new = change.split(": ", 1)[1].split("  ->  ")
-    known = [why for pattern, why in RULES if re.sub(pattern, "", old) == re.sub(pattern, "", new)]
+    known = [why for pattern, why in RULES
+             if re.sub(f"{pattern}|[()]", "", old) == re.sub(f"{pattern}|[()]", "", new)]
     known += [why for ids, line, why in EQUIVALENT if id in ids.split() and line == new]
     known += [why for ids, line, why in UNUSED if id in ids.split() and line == old]
     return next(iter(known), None)

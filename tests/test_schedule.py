@@ -69,7 +69,8 @@ def test_coordinates_are_round_trips_and_agree_with_their_definitions(kind, name
     xt = add_noise(x0, levels, eps, schedule)
     signal, noise = schedule.signal[levels, None, None], schedule.noise[levels, None, None]
     torch.testing.assert_close(xt, signal * x0 + noise * eps)
-    truth = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0, "score": -(xt - signal * x0) / noise**2}[kind]
+    truth = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0, "velocity": eps - x0,
+             "score": -(xt - signal * x0) / noise**2}[kind]
     said = from_eps(eps, xt, levels, schedule, kind)
     torch.testing.assert_close(said, truth, atol=1e-9, rtol=1e-9)
     torch.testing.assert_close(to_eps(said, xt, levels, schedule, kind), eps, atol=1e-9, rtol=1e-9)

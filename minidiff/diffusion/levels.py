@@ -39,7 +39,7 @@ def spaced_by_snr(schedule, count, first=2):
 
     >>> from minidiff.diffusion import Schedule
     >>> spaced_by_snr(Schedule.cosine(1000), 5)
-    [2, 36, 500, 965, 1000]
+    [2, 36, 499, 965, 1000]
     """
     log_snr = schedule.snr[first:].log()
     wanted = torch.linspace(log_snr[0].item(), log_snr[-1].item(), count, dtype=torch.float64)

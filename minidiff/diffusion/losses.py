@@ -8,6 +8,7 @@ from minidiff.tools.checks import check, check_alike
 WEIGHTS = {                            # times a squared error in eps, this is the squared error in eps, v or x0
     "eps": lambda signal, noise: torch.ones_like(signal),
     "v": lambda signal, noise: ((signal**2 + noise**2) / signal) ** 2,
+    "velocity": lambda signal, noise: ((signal + noise) / signal) ** 2,
     "x0": lambda signal, noise: (noise / signal) ** 2,
     "min-snr": lambda signal, noise: (5 * (noise / signal) ** 2).clamp_max(1),        # of x0 times min(SNR, 5)
 }                                                                                     # [Hang et al. 2023, eq. 8]

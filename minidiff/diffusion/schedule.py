@@ -1,10 +1,11 @@
-"""How much signal and how much noise there is at each level, and the four coordinates in which one prediction can be
+"""How much signal and how much noise there is at each level, and the five coordinates in which one prediction can be
 said:
 
-    eps    the noise that was added
-    x0     the clean picture
-    v      signal eps - noise x0: almost eps at low noise, almost -x0 at high noise
-    score  the direction in which the density of noisy pictures grows fastest, the gradient of its logarithm
+    eps       the noise that was added
+    x0        the clean picture
+    v         signal eps - noise x0: almost eps at low noise, almost -x0 at high noise
+    velocity  eps - x0: where the straight path from picture to noise goes, what flow matching predicts
+    score     the direction in which the density of noisy pictures grows fastest, the gradient of its logarithm
 
 Each follows from any other once xt is known.
 """
@@ -17,7 +18,7 @@ import torch
 
 from minidiff.tools.checks import check, check_alike, check_whole
 
-KINDS = ("eps", "x0", "v", "score")
+KINDS = ("eps", "x0", "v", "velocity", "score")
 FLOOR = 1e-5                                                     # alpha_bar at level S: terminal SNR 1e-5
 
 
@@ -51,13 +52,13 @@ class Schedule:
     def cosine(cls, levels=1000):
         """alpha_bar = cos^2(pi t / 2S), after [Nichol & Dhariwal 2021, eq. 17], ending at a floor above zero."""
         angle = steps_to(levels) * math.pi / 2
-        return cls.keeping_variance((FLOOR + (1 - FLOOR) * angle.cos() ** 2).float())
+        return cls.keeping_variance(FLOOR + (1 - FLOOR) * angle.cos() ** 2)
 
     @classmethod
     def linear(cls, levels=1000, first=1e-4, last=0.02):
         """alpha_bar = prod(1 - beta), beta rising evenly [DDPM section 4]; made for S = 1000, see terminal_snr."""
         beta = torch.linspace(first, last, levels, dtype=torch.float64)
-        return cls.keeping_variance(torch.cat([torch.ones(1), torch.cumprod(1 - beta, 0).float()]))
+        return cls.keeping_variance(torch.cat([torch.ones(1), torch.cumprod(1 - beta, 0)]))
 
     @classmethod
     def straight(cls, levels=1000):
@@ -73,7 +74,7 @@ class Schedule:
         [Lin et al. 2024, algorithm 1]."""
         low = math.sqrt(FLOOR)
         signal = low + (self.signal - self.signal[-1]) * (1 - low) / (1 - self.signal[-1])
-        return Schedule.keeping_variance(signal.square().float())
+        return Schedule.keeping_variance(signal.square())
 
     @property
     def levels(self):
@@ -111,6 +112,9 @@ class Schedule:
         return curves.view(2, -1, *[1] * (like.ndim - 1)).unbind()
 
 
+SCHEDULES = {"cosine": Schedule.cosine, "linear": Schedule.linear, "straight": Schedule.straight}
+
+
 def steps_to(levels):
     """0, 1/S, 2/S, ..., 1 (S + 1,); on the CPU also where a model is planned only."""
     return torch.arange(check_whole("levels", levels) + 1, dtype=torch.float64, device="cpu") / levels
@@ -142,6 +146,7 @@ def to_eps(prediction, xt, t, schedule, kind):
 
     x0:     eps = (xt - signal x0) / noise                             [DDPM eq. 4, solved]
     v:      eps = (noise xt + signal v) / (signal^2 + noise^2)         [Salimans & Ho 2022, app. D]
+    velocity: eps = (xt + signal velocity) / (signal + noise)          [Lipman et al. 2023, eq. 23]
     score:  eps = -noise score                                         [Song & Ermon 2019]
 
     At level 0 there is no noise, and x0 does not say which: NaN or infinity.
@@ -155,6 +160,8 @@ def to_eps(prediction, xt, t, schedule, kind):
         return (xt - signal * prediction) / noise
     if kind == "v":
         return (noise * xt + signal * prediction) / (signal**2 + noise**2)
+    if kind == "velocity":
+        return (xt + signal * prediction) / (signal + noise)
     if kind == "score":
         return -noise * prediction
     return prediction
@@ -163,7 +170,7 @@ def to_eps(prediction, xt, t, schedule, kind):
 def from_eps(eps, xt, t, schedule, kind):
     """The inverse of `to_eps`: say the noise eps as x0, v or the score.
 
-    x0 = (xt - noise eps) / signal,  v = signal eps - noise x0,  score = -eps / noise
+    x0 = (xt - noise eps) / signal,  v = signal eps - noise x0,  velocity = eps - x0,  score = -eps / noise
 
     >>> half = Schedule(torch.tensor([1.0, 0.8]), torch.tensor([0.0, 0.6]))
     >>> from_eps(torch.tensor([[1.0]]), torch.tensor([[1.4]]), torch.tensor([1]), half, "x0")
@@ -174,6 +181,8 @@ def from_eps(eps, xt, t, schedule, kind):
         return (xt - noise * eps) / signal
     if kind == "v":
         return signal * eps - noise * (xt - noise * eps) / signal
+    if kind == "velocity":
+        return eps - (xt - noise * eps) / signal
     if kind == "score":
         return -eps / noise
     return eps

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minidiff.diffusion.schedule import Schedule, to_eps
+from minidiff.diffusion.schedule import SCHEDULES, to_eps
 from minidiff.models.blocks import Block, Down, ResBlock, Up, norm, time_embedding, zero_init
 from minidiff.tools.checks import check
 
@@ -25,6 +25,7 @@ class UNetConfig:
     pooled: bool = False                                         # whether their mean also enters beside the time
     levels: int = 1000                                           # S
     predicts: str = "v"
+    schedule: str = "cosine"                                     # or "straight": flow matching
     in_channels: int | None = None                               # where more comes in than goes out: an editor
 
 
@@ -61,7 +62,7 @@ class UNet(nn.Module):
         check(not config.cond_width or config.pooled or config.middle or any(config.attention),
               "this UNet would not hear its condition: no size has attention, and `pooled` is off")
         self.config = config
-        self.schedule = schedule or Schedule.cosine(config.levels)
+        self.schedule = schedule or SCHEDULES[config.schedule](config.levels)
         widths, time_width = config.widths, 4 * config.widths[0]
         squares = config.patch**2                                # a square of pixels, all of them channels
         self.time = nn.Sequential(nn.Linear(widths[0], time_width), nn.SiLU(),

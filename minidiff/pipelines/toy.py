@@ -12,16 +12,16 @@ from minidiff.training.loop import Recipe
 
 
 def recipe(points, seed=0, config=PointConfig(), steps=None, batch=1024, lr=1e-2):
-    """Train a PointDenoiser on points (N, 2)."""
-    check_shape("points", points, "N", 2)
+    """Train a PointDenoiser on points (N, n); the loss is the squared error of what it predicts."""
+    check_shape("points", points, "N", config.axes)
 
     def loss_of(model, generator):
         device = generator.device
         rows = torch.randint(len(points), (batch,), generator=generator, device=device)
         t = sample_levels(batch, model.schedule, generator)
-        eps = torch.randn(batch, 2, generator=generator, device=device)
-        return denoising_loss(model, points[rows], t, eps, model.schedule).mean()
+        eps = torch.randn(batch, config.axes, generator=generator, device=device)
+        return denoising_loss(model, points[rows], t, eps, model.schedule, weight=config.predicts).mean()
 
     return Recipe("toy", lambda: PointDenoiser(config), config, loss_of,
                   budget(full=4_000, small=2_000, fast=50, given=steps), batch, lr, seed, ema=0.99,
-                  objective={"data": checksum(points)[:16], "weight": "v"}, device=points.device)
+                  objective={"data": checksum(points)[:16], "weight": config.predicts}, device=points.device)
