@@ -8,7 +8,6 @@ marked slow: `make faults`.
 import ast
 import gc
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -28,7 +27,7 @@ from test_data import torchvision_imports, write_mnist  # noqa: F401
 from test_train import LineConfig, line_recipe, straight, weights  # noqa: F401
 
 from minidiff.__main__ import main
-from minidiff.data import DataError, digits, load_captioned_digits, load_digits
+from minidiff.data import DataError, digits, load_digits
 from minidiff.data.digits import EMBEDDED, MNIST_MD5
 from minidiff.exercises.__main__ import main as exercises
 from minidiff.models import DIGIT_PICTURES, UNet
@@ -43,21 +42,9 @@ MODULES = {"classifier": classifier, "clip": clip, "autoencoder": autoencoder, "
 TRAIN = [sys.executable, "-m", "minidiff", "train"]
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    """A folder with all parts, each trained for one step: they draw badly, and load like any others."""
-    folder = tmp_path_factory.mktemp("quick")
-    captioned, _ = load_captioned_digits()
-    _, words, latents = (run(MODULES[name].recipe(captioned, steps=1), folder / f"{name}.safetensors")
-                         for name in text2image.STAGES[:3])
-    encoded = text2image.latents_of(captioned, latents, 1_000)
-    run(text2image.unet_recipe(captioned, words, latents, encoded=encoded, steps=1), folder / "unet.safetensors")
-    return folder
-
-
 @pytest.fixture
-def copied(quick, tmp_path):
-    return Path(shutil.copytree(quick, tmp_path / "parts"))
+def copied(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "parts"))
 
 
 def names(folder):
@@ -239,14 +226,16 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch, straight):  #
 # ------------------------------------------------------------------ damaged files
 
 
-@pytest.mark.parametrize("stage", ["classifier", "unet", *(pytest.param(stage, marks=pytest.mark.slow)
-                                                           for stage in ("clip", "autoencoder"))])
-def test_a_damaged_part_is_named_and_never_used(copied, stage):
-    path = copied / f"{stage}.safetensors"
-    cases = [(what, refused(lambda: MODULES[stage].load(path), CheckpointError, path, "python -m minidiff train"))
-             for what in damages(path, text2image.STAGES.index(stage), head=800)]
-    assert len(cases) == 74 and [what for what, named in cases if not named] == []
-    assert MODULES[stage].load(path) is not None                 # whole again
+@pytest.mark.parametrize("what", ["classifier", "unet", "digits", *(
+    pytest.param(stage, marks=pytest.mark.slow) for stage in ("clip", "autoencoder"))])
+def test_a_damaged_file_is_named_and_never_used(copied, what):
+    path, load = copied / f"{what}.safetensors", MODULES[what].load if what != "digits" else digits._load_embedded
+    error, repair = (CheckpointError, "python -m minidiff train") if what != "digits" else (DataError, "git checkout")
+    if what == "digits":
+        path = Path(shutil.copy(EMBEDDED, copied))
+    cases = [(how, refused(lambda: load(path), error, path, repair)) for how in damages(path, len(what), head=800)]
+    assert len(cases) == 74 and [how for how, named in cases if not named] == []
+    assert load(path) is not None                                # whole again
 
 
 def test_a_damaged_training_is_named_and_left_alone(tmp_path, straight):  # noqa: F811
@@ -271,13 +260,6 @@ def test_what_was_loaded_stays_though_the_file_is_overwritten(tmp_path):
     with open(path, "rb+") as file:                              # in place, as `cp` does it
         file.write(bytes(size))
     assert torch.equal(found["a"], torch.arange(99.0))
-
-
-def test_damaged_digits_are_named(tmp_path):
-    path = Path(shutil.copy(EMBEDDED, tmp_path))
-    for what in damages(path, 7, head=2_048):
-        assert refused(lambda: digits._load_embedded(path), DataError, path, "git checkout"), what
-    assert len(digits._load_embedded(path).train) == 4_500
 
 
 @pytest.mark.parametrize("name", ["train-labels-idx1-ubyte", *(
@@ -478,17 +460,18 @@ def test_weights_that_are_not_finite_are_never_kept(tmp_path):
 # ------------------------------------------------------------------ kills and signals, most of it slow: make faults
 
 
-def quiet_main(arguments):
-    """The command line in a process of its own, which says nothing."""
-    for number in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-    sys.exit(main(arguments))
-
-
 def same_weights(folder, trained, stages=text2image.STAGES):
     for stage in stages:
         ours, theirs = (load_checkpoint(Path(f) / f"{stage}.safetensors")[0] for f in (folder, trained))
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs), stage
+
+
+def started(folder, path, **outputs):
+    """A process that runs the real command; without the lock beside the path, which a killed one may have left."""
+    path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
+    heard = signal.default_int_handler                           # a shell may have told its children to ignore it
+    return subprocess.Popen([*TRAIN, "--folder", str(folder), "--save-every", "0"], stdout=subprocess.DEVNULL,
+                            text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, heard), **outputs)
 
 
 def wait_until_trained(path, process, seconds=120):
@@ -502,28 +485,21 @@ def wait_until_trained(path, process, seconds=120):
 @pytest.mark.parametrize("stage, count", [("unet", 1), *(
     pytest.param(stage, 20, marks=pytest.mark.slow) for stage in text2image.STAGES)])
 def test_killed_at_many_moments_the_same_command_ends_in_the_same_weights(trained, tmp_path, stage, count):
-    """kill -9; processes are forked from one that has imported torch already: seconds less for each."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_faults"])
     rng, kills, path = random.Random(stage), 0, tmp_path / f"{stage}.safetensors"
-    before = text2image.STAGES[:text2image.STAGES.index(stage)]
+    before, later = (text2image.STAGES[:(at := text2image.STAGES.index(stage))], text2image.STAGES[at:])
     for name in before:
         shutil.copy(trained / f"{name}.safetensors", tmp_path)
     while kills < count:
-        path.with_name(f".{path.name}.lock").unlink(missing_ok=True)                   # a kill leaves it, unlocked
-        process = context.Process(target=quiet_main, args=(["train", "--folder", str(tmp_path), "--save-every", "0"],))
-        process.start()
-        process.poll = lambda: process.exitcode
+        process = started(tmp_path, path, stderr=subprocess.DEVNULL)
         if (kills + 1) % 5:                                      # in the steps; every fifth time at any moment
             wait_until_trained(path, process)
-        time.sleep(rng.uniform(0, 0.5))
-        process.kill()
-        process.join()
+        time.sleep(rng.uniform(0, 0.5 if (kills + 1) % 5 else 6))
+        process.kill(), process.wait()
         if not path.exists() or load_checkpoint(path)[1]["step"] < 30:
             kills += 1
             continue
         same_weights(tmp_path, trained, [stage])                 # it was faster than the kill: once more from the start
-        for name in text2image.STAGES[len(before):]:
+        for name in later:
             (tmp_path / f"{name}.safetensors").unlink(missing_ok=True)
     subprocess.run([*TRAIN, "--folder", str(tmp_path)], check=True, capture_output=True)
     same_weights(tmp_path, trained)
@@ -538,11 +514,8 @@ def test_five_signals_cost_what_was_not_saved_and_the_same_command_goes_on(train
         for name in text2image.STAGES[text2image.STAGES.index(stage):]:
             (tmp_path / f"{name}.safetensors").unlink(missing_ok=True)
         path = tmp_path / f"{stage}.safetensors"
-        path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
-        process = subprocess.Popen([*TRAIN, "--folder", str(tmp_path), "--save-every", "0"], stderr=subprocess.PIPE,
-                                   text=True, stdout=subprocess.DEVNULL,               # a shell may have told its
-                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-        wait_until_trained(path, process)                        # children to ignore it
+        process = started(tmp_path, path, stderr=subprocess.PIPE)
+        wait_until_trained(path, process)
         time.sleep(rng.uniform(0, 0.5))
         process.send_signal(number)
         said = process.communicate()[1].splitlines()[-1]

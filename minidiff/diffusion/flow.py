@@ -22,9 +22,9 @@ from minidiff.diffusion.schedule import Schedule, from_eps
 def angle_step(denoise, xt, t, s, schedule, cond=None, noise=None):
     """Heun's method in the angle: turn by the mean of the velocities at both ends.
 
-    For schedules that keep the variance.  DDIM is the rotation x cos d + v sin d with d = phi_s - phi_t, the exact flow of a v that turns along with x.  This
-    step looks ahead with it, turns the velocity found there back, and takes the rotation with the mean of both.
-    The step to level 0 is plain DDIM.
+    For schedules that keep the variance.  DDIM is the rotation x cos d + v sin d with d = phi_s - phi_t, the exact flow
+    of a v that turns along with x.  This step looks ahead with it, turns the velocity found there back, and takes the
+    rotation with the mean of both.  The step to level 0 is plain DDIM.
     """
     signal_t, noise_t, signal_s, noise_s = curves_at(schedule, t, s)
     d = math.atan2(noise_s, signal_s) - math.atan2(noise_t, signal_t)

@@ -15,7 +15,7 @@ from minidiff.models.unet import LATENTS, LATENTS_LARGE
 from minidiff.pipelines import autoencoder, classifier, clip, denoiser
 from minidiff.tools.checks import check, check_number
 from minidiff.tools.files import checksum
-from minidiff.tools.runtime import autocast, budget, generator_for, noise_for, pick_device
+from minidiff.tools.runtime import autocast, budget, generator_for, noise_for, pick_device, trained_folder
 from minidiff.training.checkpoint import CheckpointError
 
 STAGES = ("classifier", "clip", "autoencoder", "unet")
@@ -43,11 +43,11 @@ class Pipeline:
         return next(self.unet.parameters()).device
 
 
-def load(folder="runs", device=None):
-    """The parts that `python -m minidiff train` left in a folder."""
+def load(folder=None, device=None):
+    """The parts that `python -m minidiff train` left in a folder: `runs`, see `trained_folder`, if not given."""
     modules = {"classifier": classifier, "clip": clip, "autoencoder": autoencoder, "unet": denoiser}
-    device = device or pick_device()
-    files = {name: Path(folder) / f"{name}.safetensors" for name in STAGES}
+    device = pick_device(device)
+    files = {name: Path(folder or trained_folder()) / f"{name}.safetensors" for name in STAGES}
     parts = Pipeline(**{name: modules[name].load(path).to(device) for name, path in files.items()})
     unet, latents, words = parts.unet.config, parts.autoencoder.config, parts.clip.config.text
     if (unet.channels, unet.cond_width, unet.patch) != (latents.latent_channels, words.width, 1):
@@ -127,7 +127,7 @@ def unet_recipe(captioned, tower, model, seed=0, encoded=None, say=tersely, bf16
 def recipes(seed=0, device=None):
     """All stages in order, each built when its turn comes: yields recipes; train each before asking for the next."""
     started = time.perf_counter()
-    captioned, _ = load_captioned_digits(device or pick_device())
+    captioned, _ = load_captioned_digits(pick_device(device))
     first = classifier.recipe(captioned, seed, **quick("classifier"))
     first.seconds_before = time.perf_counter() - started
     others = [module.recipe(captioned, seed, **quick(name)) for name, module in (("clip", clip),

@@ -3,6 +3,7 @@
 from minidiff.tools import show, show_attention, show_plane, study
 from minidiff.tools.files import FileError, atomic_write, read_json, write_json
 from minidiff.tools.runtime import (
+    DeviceError,
     autocast,
     budget,
     budget_name,
@@ -13,4 +14,5 @@ from minidiff.tools.runtime import (
     pick_device,
     runs_folder,
     seed_all,
+    trained_folder,
 )

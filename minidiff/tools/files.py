@@ -82,11 +82,18 @@ def write_json(content, path):
 
 
 def read_json(path, repair):
-    """The dict in a JSON file; a damaged one is an error that says how to repair it."""
+    """The dict in a JSON file, in UTF-8, 16 or 32; one that is no JSON is an error that says how to repair it."""
     try:
-        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (ValueError, TypeError, OSError, RecursionError) as error:
-        raise FileError(f"{path} is damaged ({one_line(error)}). {repair}") from error
+        found = json.loads(Path(path).read_bytes())
+    except IsADirectoryError as error:
+        raise FileError(f"{path} is a folder, where a file belongs. Move it elsewhere. {repair}") from error
+    except OSError as error:
+        raise FileError(f"{path} cannot be read here ({one_line(error)})") from error
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path} is damaged: it is no JSON ({one_line(error)}). {repair}") from error
+    if not isinstance(found, dict):
+        raise FileError(f"{path} holds a {type(found).__name__}, where a dict is expected: is it another file?")
+    return found
 
 
 _turns = {}                                                      # path -> [its lock], of the newest training there
@@ -122,7 +129,7 @@ def locked(path):
         lock.acquire()
     except Timeout:
         raise FileError(f"{path} is being trained by another process. Wait until that is done, stop it, "
-                        "or give another --folder") from None
+                        "or give another folder") from None
     except OSError as error:
-        raise FileError(f"{path} cannot be trained there ({one_line(error)}). Give another --folder") from error
+        raise FileError(f"{path} cannot be trained there ({one_line(error)}). Give another folder") from error
     return lock

@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import re
 import sys
 import time
 from contextlib import contextmanager, nullcontext
@@ -13,9 +14,16 @@ import numpy as np
 import torch
 
 from minidiff.tools.checks import check, check_whole, kind_of
+from minidiff.tools.files import one_line
 
 BUDGETS = ("fast", "small", "full")
 SEEDS = (-2**63, 2**63 - 1)                                      # the least and the greatest that torch takes
+FULL = "out of memory|not enough memory|allocate memory"         # what torch says of a full device,
+FAILED = r"CUDA|CUDNN|cuDNN|CUBLAS|NVIDIA|\bHIP\b|\bMPS\b"       # and of one that fails
+
+
+class DeviceError(RuntimeError):
+    """A device cannot be used; the message says in one line which, why, and what to do."""
 
 
 @contextmanager
@@ -58,12 +66,61 @@ def noise_for(seeds, shape, draw=0):
     """
     check(hasattr(seeds, "__len__") and not isinstance(seeds, str) and len(seeds),
           f"seeds are a list of integers, one per picture and at least one; got {kind_of(seeds)}")
-    return torch.stack([torch.randn(shape, generator=generator_for(s, draw)) for s in seeds])
+    return torch.stack([torch.randn(shape, generator=generator_for(s, draw), dtype=torch.float32, device="cpu")
+                        for s in seeds])
 
 
-def pick_device():
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+@contextmanager
+def float32():
+    """While open, new tensors are float32, whatever `torch.set_default_dtype` said before."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def environment(**values):
+    """While open, the environment has these variables, those that are None unchanged; afterwards it is as before."""
+    before = {name: os.environ.get(name) for name, value in values.items() if value is not None}
+    os.environ.update({name: values[name] for name in before})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ.update({} if value is None else {name: value})
+
+
+def device_name():
+    """The device that is asked for: MINIDIFF_DEVICE, else cuda where torch reports a GPU, else cpu."""
+    return os.environ.get("MINIDIFF_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_device(name=None):
+    """The device to compute on: this one, else MINIDIFF_DEVICE (cpu, cuda, cuda:1, mps), else a GPU where there is one,
+    else the CPU.  It is tried, since a GPU may be reported and not be usable: that is a DeviceError."""
+    name = str(name or device_name()).lower()
+    try:
+        (torch.ones(1, device=name) + 1).item()
+    except Exception as error:       # torch fails in many ways
+        raise DeviceError(f"the device {name!r} cannot be used ({one_line(error)}). Compute on the CPU: MINIDIFF_DEVICE="
+                          "cpu, or --device cpu at the command line") from error
+    return torch.device(name)
+
+
+def device_trouble(error):
+    """What an error of torch says of the device, in one line: that it is full, or that it fails; else an empty text."""
+    known = isinstance(error, (RuntimeError, AssertionError, MemoryError))
+    if isinstance(error, MemoryError) or known and re.search(FULL, str(error)):
+        return (f"the memory of the device is full ({one_line(error)}). Close what else uses it, ask for less at once, or "
+                "compute on the CPU: MINIDIFF_DEVICE=cpu, or --device cpu at the command line")
+    if known and re.search(FAILED, str(error)):
+        return (f"the device fails ({one_line(error)}). Start again, or compute on the CPU: MINIDIFF_DEVICE=cpu, or "
+                "--device cpu at the command line")
+    return ""
 
 
 def fast_bf16(device):
@@ -110,7 +167,7 @@ def synchronize(device):
 
 def budget_name():
     """`fast` (seconds, for tests), `small` (minutes on two CPU cores) or `full` (a GPU), from MINIDIFF_BUDGET."""
-    name = os.environ.get("MINIDIFF_BUDGET") or ("full" if torch.cuda.is_available() else "small")
+    name = os.environ.get("MINIDIFF_BUDGET") or ("full" if device_name().startswith("cuda") else "small")
     check(name in BUDGETS, f"MINIDIFF_BUDGET={name!r}: expected one of {', '.join(BUDGETS)}")
     return name
 
@@ -124,11 +181,25 @@ def budget(full, small, fast, given=None):
     return given if given is not None else {"full": full, "small": small, "fast": fast}[budget_name()]
 
 
+def checkout():
+    """The repository in which this package lies, or else the working directory; None where there is none."""
+    for place in (Path(__file__).resolve(), Path.cwd() / "here"):
+        for folder in place.parents:
+            if (folder / "pyproject.toml").exists() and (folder / "notebooks" / "studies").is_dir():
+                return folder
+    return None
+
+
+def trained_folder():
+    """Where `python -m minidiff train` leaves the parts, wherever one stands: MINIDIFF_FOLDER, else `runs` in the
+    repository, else, where only the package was installed, `runs` in the working directory."""
+    return Path(os.environ.get("MINIDIFF_FOLDER") or (checkout() or Path()) / "runs").expanduser()
+
+
 def runs_folder():
-    """Where a notebook keeps what it trains: `runs` beside its folder, or MINIDIFF_FOLDER; a budget is never mixed
-    with another one: `small` has the folder itself, `full` and `fast` one of their own in it.
-    """
-    return Path(os.environ.get("MINIDIFF_FOLDER", "../runs")) / budget("full", ".", "fast")
+    """Where a notebook keeps what it trains: in `trained_folder`.  A budget is never mixed with another one: `small`
+    has that folder itself, `full` and `fast` one of their own in it."""
+    return trained_folder() / budget("full", ".", "fast")
 
 
 def peak_memory_mb():

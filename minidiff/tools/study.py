@@ -9,7 +9,7 @@ import torch
 from minidiff import __version__
 from minidiff.tools.checks import check
 from minidiff.tools.files import read_json, write_json
-from minidiff.tools.runtime import budget_name
+from minidiff.tools.runtime import budget_name, checkout, device_name
 
 
 def about_this_run():
@@ -17,7 +17,7 @@ def about_this_run():
     return {
         "budget": budget_name(),
         "versions": {"minidiff": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "machine": {"device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads()},
+        "machine": {"device": device_name().split(":")[0], "threads": torch.get_num_threads()},
     }
 
 
@@ -33,8 +33,14 @@ def keep(file, config, results, path=None):
 
 
 def load(name, folder="studies"):
-    """The kept results of a study -> dict with `command`, `date`, `config`, `results` and more."""
-    path = Path(folder) / f"{name}.json"
+    """The kept results of a study -> dict with `command`, `date`, `config`, `results` and more.
+
+    A folder is one beside the notebooks of the repository, wherever one stands, or else of the working directory.
+    """
+    places = [Path(folder) / f"{name}.json"]
+    if root := checkout():
+        places.insert(0, (root / "notebooks" / places[0]).resolve())
+    path = next((path for path in places if path.exists()), places[0])
     again = f"`python notebooks/studies/{name}.py` makes it anew"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing. It is part of the repository; {again}")

@@ -11,12 +11,14 @@ from safetensors.torch import save_file
 
 from minidiff.tools.checks import check, kind_of
 from minidiff.tools.files import FileError, atomic_write, checksum, one_line
+from minidiff.tools.runtime import device_trouble, float32
 
 LARGEST = 2**16                                                  # number in a config: more is no miniature
 
 
 class CheckpointError(FileError):
-    """A checkpoint is damaged or belongs to other settings; the message says which file, and what to do."""
+    """A checkpoint cannot be used: it is damaged, unreadable, or of other settings; the message says which file, which
+    of these, and what to do.  Only a file that was seen to be damaged is one to delete."""
 
 
 def save_checkpoint(path, tensors, about):
@@ -33,27 +35,28 @@ def save_checkpoint(path, tensors, about):
 
 
 def read_about(path):
-    """The description in a checkpoint, without its tensors and unchecked: for a quick first look."""
-    with blaming(path), safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {})["about"])
+    """The description in a checkpoint, without its tensors and unchecked: for a quick first look, which may fail."""
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["about"])
 
 
 def load_checkpoint(path):
-    """Read what `save_checkpoint` wrote -> tensors, about; a damaged file is a CheckpointError."""
+    """Read what `save_checkpoint` wrote -> tensors, about; what is damaged or unreadable is a CheckpointError."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: `python -m minidiff train` makes it")
-    with blaming(path):
-        with safe_open(path, "pt") as file:                      # copies: the file may be written to later
-            kept, found = file.metadata() or {}, {name: file.get_tensor(name).clone() for name in file.keys()}
-        check(kept["checksum"] == checksum(kept["about"], found), "its checksum does not fit its contents")
+    with opened(path) as file:                                   # copies: the file may be written to later
+        kept, found = file.metadata() or {}, {name: file.get_tensor(name).clone() for name in file.keys()}
+    if kept.get("checksum") != checksum(kept.get("about", ""), found):
+        raise damaged(path, "its checksum does not fit its contents")
+    with fitting(path):
         return found, dict(json.loads(kept["about"]))
 
 
 def load_model(path, model_class, config_class):
     """The finished model in a checkpoint -> model, about: `model_class(config)`, filled with the kept weights."""
     tensors, about = load_checkpoint(path)
-    with blaming(path):
+    with fitting(path), float32():
         settings = about["settings"]
         if about["step"] != settings["steps"]:
             raise CheckpointError(f"{path} holds a training that stopped at step {about['step']} of "
@@ -86,20 +89,58 @@ def rebuild(config_class, kept):
 
 def check_fits(found, wanted):
     """Refuse tensors whose names, shapes or number formats are not the wanted ones."""
-    found, wanted = ({name: (t.shape, t.dtype) for name, t in some.items()} for some in (found, wanted))
-    other = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
+    other = sorted(name for name in found | wanted
+                   if name not in found or name not in wanted or found[name].shape != wanted[name].shape)
     check(not other, f"{len(other)} tensors are missing, unknown or of another shape: {', '.join(other)[:80]!r}")
+    for name, t in found.items():
+        check(t.dtype == wanted[name].dtype, f"{name} is {kind_of(t)}, and {str(wanted[name].dtype)[6:]} is expected")
 
 
 @contextmanager
-def blaming(path):
-    """Whatever fails inside, fails because of the contents of this file: a CheckpointError that names it."""
+def opened(path):
+    """The safetensors file at a path, open for reading; it is called damaged only where its contents make no sense."""
+    try:
+        with open(path, "rb") as file:                           # safetensors calls each failure "no such file"
+            pointer = file.read(20) == b"version https://git-"
+        with safe_open(path, "pt") as file:
+            kept = file.metadata() or {}
+            if not kept.keys() & {"about", "checksum"}:
+                raise CheckpointError(f"{path} was not written by minidiff. Move it elsewhere: `python -m minidiff "
+                                      "train` makes the one that belongs there")
+            if "sha256" in kept:
+                raise CheckpointError(f"{path} was written by an older minidiff, which did not seal descriptions. Move "
+                                      "it elsewhere and train again: `python -m minidiff train`")
+            yield file
+    except CheckpointError:
+        raise
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{path} is a folder, where a file belongs. Move it elsewhere: `python -m minidiff train` "
+                              "makes the file") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read here ({one_line(error)})") from error
+    except Exception as error:       # safetensors and torch fail in many ways
+        if device_trouble(error):
+            raise
+        if pointer:
+            raise CheckpointError(f"{path} is the pointer of a file that Git LFS keeps: `git lfs pull` gets it") from error
+        raise damaged(path, one_line(error)) from error
+
+
+def damaged(path, why):
+    """The error for a file that was seen to be damaged."""
+    return CheckpointError(f"{path} is damaged or no checkpoint ({why}). Delete it and train again: `python -m minidiff "
+                           "train` redoes only what is missing")
+
+
+@contextmanager
+def fitting(path):
+    """Whatever fails inside is no damage: the file is whole, its checksum says so, and holds what is not known here."""
     try:
         yield
-    except (CheckpointError, MemoryError):
+    except CheckpointError:
         raise
-    except PermissionError as error:
-        raise CheckpointError(f"{path} may not be read here ({one_line(error)})") from error
-    except Exception as error:       # safetensors, json and torch fail in many ways; each of them means the same to us
-        raise CheckpointError(f"{path} is damaged or of another kind ({one_line(error)}). Delete it and train again: "
-                              "`python -m minidiff train` redoes only what is missing") from error
+    except Exception as error:       # of its description anything may be missing
+        if device_trouble(error):
+            raise
+        raise CheckpointError(f"{path} is whole, but does not fit ({one_line(error)}). Was it written by another version "
+                              "of minidiff, or is it another part's? Keep it, and use another folder") from error

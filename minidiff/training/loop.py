@@ -13,11 +13,11 @@ import torch
 
 from minidiff.tools.checks import check, check_number, check_whole, kind_of
 from minidiff.tools.files import one_training
-from minidiff.tools.runtime import autocast, budget_name, fast_bf16, generator_for, peak_memory_mb, seeded
+from minidiff.tools.runtime import autocast, budget_name, fast_bf16, float32, generator_for, peak_memory_mb, seeded
 from minidiff.training.checkpoint import (
     CheckpointError,
-    blaming,
     check_fits,
+    fitting,
     load_checkpoint,
     read_about,
     save_checkpoint,
@@ -65,7 +65,7 @@ class Recipe:
     @cached_property
     def model(self):
         """The model, built when it is first asked for."""
-        with seeded(self.seed):
+        with seeded(self.seed), float32():
             return self.make_model().to(self.device, memory_format=torch.channels_last)
 
     def settings(self):
@@ -136,14 +136,14 @@ class Sitting:
 
     def __init__(self, recipe, path):
         self.recipe, self.path = recipe, path
-        with seeded(recipe.seed):                                # fresh weights, even if this recipe was trained before
+        with seeded(recipe.seed), float32():                     # fresh weights, even if this recipe was trained before
             recipe.model.load_state_dict(recipe.make_model().state_dict())
         recipe.bf16 = fast_bf16(recipe.device)
         self.optimizer = MuonAdamW(recipe.model, recipe.lr, recipe.weight_decay)
         self.ema = EMA(recipe.model, recipe.ema) if recipe.ema else None
         self.step, self.seconds = 0, recipe.seconds_before
         if path and Path(path).exists():
-            with blaming(path):
+            with fitting(path):
                 self.resume(*load_checkpoint(path))
         self.started = time.perf_counter() - self.seconds
         recipe.done = self.step == recipe.steps
@@ -198,7 +198,7 @@ class Sitting:
             other.append("MINIDIFF_BF16")
         if other:
             raise CheckpointError(f"{self.path} was trained with other settings ({', '.join(other)} differ: another "
-                                  "budget, seed, or other data?). Give another --folder, or delete that file")
+                                  "budget, seed, or other data?). Give another folder, or move that file elsewhere")
         sets = {"model": {}, "optimizer": {}, "ema": {}}
         for name, t in tensors.items():
             kind, _, key = name.partition(".")
@@ -227,6 +227,8 @@ def is_finished(path):
     """Whether a checkpoint holds a finished training; it is only read, so that it needs no place in the queue."""
     if path is None or not Path(path).exists():
         return False
-    with blaming(path):
+    try:
         about = read_about(path)
         return about["step"] == about["settings"]["steps"]
+    except Exception:                                            # `load_checkpoint` will say what is wrong with it
+        return False

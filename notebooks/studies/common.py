@@ -3,7 +3,6 @@ measured and shown.
 """
 
 import itertools
-import os
 import time
 from pathlib import Path
 
@@ -24,10 +23,10 @@ from minidiff.evaluation import accuracy, frechet_with_floor, psnr, read
 from minidiff.models import UNetConfig
 from minidiff.pipelines import classifier, denoiser, report, text2image
 from minidiff.pipelines.digits import digit_states
-from minidiff.tools import autocast, budget, generator_for, noise_for, pick_device, show, study
+from minidiff.tools import autocast, budget, generator_for, noise_for, pick_device, show, study, trained_folder
 from minidiff.training import run, train
 
-DEVICE, FOLDER = pick_device(), Path(os.environ.get("MINIDIFF_FOLDER", "runs"))
+DEVICE, FOLDER = pick_device(), trained_folder()
 SEEDS = budget([0, 1, 2], [0, 1, 2], [0])
 
 
