@@ -10,6 +10,8 @@ The house, in reading order: the subject first, the machinery after it.
         grammar.py          the language of captions: its texts, their shares, its exact entropy
         rendering.py        a digit becomes thick or thin, leans, and is colored
         captioned_digits.py digits with every rendering and caption, and random batches of them
+        ink.py              where the ink is in a photo or a scan, and how MNIST would have written it down
+        pictures.py         the door for a person's own pictures: any file becomes one that the networks know
         augment.py          small random changes, so that no picture is seen twice
         clouds.py           points on a plane whose density is known exactly
     diffusion/              the mathematics on (xt, t, eps); it knows no network
@@ -56,6 +58,7 @@ The house, in reading order: the subject first, the machinery after it.
         muon.py             the optimizer
         checkpoint.py       weights and their description in one file
     tools/                  what is in no paper
+        setup.py            makes .venv and keeps it right, before anything is installed
         runtime.py          device, number format, seeds, budgets
         checks.py           one-line checks for what a person hands in
         files.py            files written whole or not at all, one training at a time
@@ -67,6 +70,7 @@ The house, in reading order: the subject first, the machinery after it.
         __main__.py         their command line: python -m minidiff.exercises
         form.py             what an exercise is
         checker.py          is an answer right, and if not, which mistake is it?
+        answers.py          reads a file of answers in whatever form it is handed in
         differences.py      what is wrong with an outcome, in words
         ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py   one file per notebook
 

@@ -1,7 +1,6 @@
 """The command line:  python -m minidiff train | draw | score"""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from tqdm import tqdm
 from minidiff.data import CaptionError, is_held_out, load_captioned_digits, sentence
 from minidiff.pipelines import report, text2image
 from minidiff.pipelines.text2image import GUIDANCE, STEPS
-from minidiff.tools import FileError, atomic_write, show, write_json
+from minidiff.tools import DeviceError, FileError, atomic_write, show, trained_folder, write_json
 from minidiff.tools.checks import check, check_whole
-from minidiff.tools.runtime import BUDGETS
+from minidiff.tools.runtime import BUDGETS, device_trouble, environment, run_as_program
 from minidiff.training import train
 
 GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
@@ -31,7 +30,9 @@ def parser():
 
     def command(name, about):
         sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-        sub.add_argument("--folder", default="runs", help="where the trained parts are kept (default: %(default)s)")
+        sub.add_argument("--folder", default=near(trained_folder()),
+                         help="where the trained parts are kept (default: MINIDIFF_FOLDER, else %(default)s)")
+        sub.add_argument("--device", help="cpu, cuda, cuda:1 or mps (default: MINIDIFF_DEVICE, else a GPU if any)")
         sub.add_argument("--seed", type=int, default=0, help="the randomness of this command (default: %(default)s)")
         return sub
 
@@ -54,6 +55,11 @@ def parser():
                          help="0 ignores the caption, 1 is plain, more exaggerates (default: %(default)s)")
         sub.add_argument("--steps", type=int, default=STEPS, help="steps from noise to picture (default: %(default)s)")
     return top
+
+
+def near(path):
+    """A path as one says it: the rest of it, where it lies in the working directory."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def run_train(options):
@@ -85,9 +91,9 @@ def run_draw(options):
         captions = [caption for caption in options.captions for _ in range(options.n)]
         seeds = [options.seed + i for i in range(options.n)] * len(options.captions)
         pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
-        figure = show.grid(pictures, captions, columns=min(options.n, 8))
+        figure = show.sheet(pictures, options.captions)
     with atomic_write(path) as draft:
-        figure.savefig(draft, format=path.suffix[1:], dpi=150)
+        figure.savefig(draft, format=path.suffix[1:], dpi=show.PIXELS)
     print(f"Drawn: {path}")
 
 
@@ -111,10 +117,10 @@ def run_score(options):
     check(options.n is None or options.n >= 20,
           f"--n must be at least 20, got {options.n}: fewer captions measure nothing")
     parts = text2image.load(options.folder)
-    os.environ["MINIDIFF_BUDGET"] = report.trained_budget(options.folder)              # the same digits as in training
-    train_digits, val_digits = load_captioned_digits(parts.device)
-    result = report.score(parts, train_digits, val_digits, options.n, options.seed, options.guidance, options.steps)
-    result |= report.about_training(options.folder)
+    with environment(MINIDIFF_BUDGET=report.trained_budget(options.folder)):           # the same digits as in training
+        train_digits, val_digits = load_captioned_digits(parts.device)
+        result = report.score(parts, train_digits, val_digits, options.n, options.seed, options.guidance, options.steps)
+        result |= report.about_training(options.folder)
     path = Path(options.output or Path(options.folder) / "report.json")
     write_json(result, path)
     print(report.table(result) + f"\nwritten to {path}")
@@ -123,12 +129,16 @@ def run_score(options):
 def main(arguments=None):
     """Run one command; a known mistake becomes one line on stderr and exit status 1, Ctrl-C status 130."""
     options = parser().parse_args(arguments)
-    if getattr(options, "budget", None):
-        os.environ["MINIDIFF_BUDGET"] = options.budget
     try:
-        {"train": run_train, "draw": run_draw, "score": run_score}[options.command](options)
-    except (CaptionError, FileError, OSError, FloatingPointError, ValueError) as error:
+        with environment(MINIDIFF_BUDGET=getattr(options, "budget", None), MINIDIFF_DEVICE=options.device):
+            {"train": run_train, "draw": run_draw, "score": run_score}[options.command](options)
+    except (CaptionError, DeviceError, FileError, OSError, FloatingPointError, ValueError) as error:
         print(f"minidiff: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except (AssertionError, MemoryError, RuntimeError) as error:
+        if not device_trouble(error):
+            raise
+        print(f"minidiff: {device_trouble(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         kept = f" All but the last {options.save_every:g} seconds is kept; the same command goes on from there." if (
@@ -139,5 +149,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")                     # file names may hold what the terminal cannot show
-    sys.exit(main())
+    run_as_program(main)

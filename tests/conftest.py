@@ -8,7 +8,7 @@ import pytest
 
 OFFLINE = Path(__file__).parent / "offline"
 os.environ |= {"MINIDIFF_BUDGET": "fast", "PYTHONPATH": os.pathsep.join([str(OFFLINE), str(Path.cwd())]),
-               "MPLBACKEND": "agg"}
+               "MPLBACKEND": "agg", "MINIDIFF_BF16": "0"}
 if "PYTEST_XDIST_WORKER" in os.environ:                          # two workers on two cores: one thread each
     os.environ["OMP_NUM_THREADS"] = "1"
 runpy.run_path(str(OFFLINE / "sitecustomize.py"))

@@ -87,7 +87,7 @@ EQUIVALENT = [                                                   # exercises, th
     ("1.5", "signal, noise = (curve for curve in schedule.at(t, like=xt))", "for points it is (B, 1) already"),
     ("1.5", "return logits.logsumexp(1) - offset.shape[-1] / 2 * (2 * math.pi * variance[:, -1]).log()", "one column"),
     ("1.5", "return logits.logsumexp(1) - 2 / offset.shape[-1] * (2 * math.pi * variance[:, 0]).log()", "2 / 2"),
-    ("1.8", "return cls.keeping_variance(torch.cat([torch.ones(1), torch.cumprod(1 - beta, -1).float()]))", "one axis"),
+    ("1.8", "return cls.keeping_variance(torch.cat([torch.ones(1), torch.cumprod(1 - beta, -1)]))", "one axis"),
     ("2.4 2.5", "return attend(q, k, v, mask).transpose(1, 2).flatten(2)", "the last mixing is the identity here"),
     ("2.4 2.5", "scores = q @ k.transpose(2, -1) / math.sqrt(q.shape[-1])", "with heads axis 2 is axis -2"),
     ("3.3 3.5", "return -(target * scores.log_softmax(1)).sum(0).mean()", "in a square it is the same sum"),

@@ -245,7 +245,7 @@ def test_a_damaged_training_is_named_and_left_alone(tmp_path, straight):  # noqa
     training.close()
     for what in damages(path, 5, head=400):
         before = None if path.is_dir() else path.read_bytes()
-        assert refused(lambda: run(line_recipe(), path), CheckpointError, path, "Delete it"), what
+        assert refused(lambda: run(line_recipe(), path), CheckpointError, path, "python -m minidiff train"), what
         assert before is None or path.read_bytes() == before
         assert names(tmp_path) == ["line.safetensors"]
     run(resumed, path)
@@ -363,7 +363,8 @@ def test_a_large_number_in_a_setting_is_fine_and_an_absurd_one_is_refused(tmp_pa
 
 
 def test_what_is_read_is_never_run():
-    """No module of the package unpickles, evaluates or starts anything; a learner's own file is run, in one place."""
+    """No module of the package unpickles, evaluates or starts anything, except for the one that makes `.venv`; a
+    learner's own file is run, in one place."""
     unwanted = {"pickle", "marshal", "shelve", "dill", "joblib", "subprocess", "ctypes", "eval", "exec", "compile",
                 "__import__", "torch.load", "torch.save", "os.system", "os.popen", "torch.hub.load"}
     runs = []
@@ -372,7 +373,7 @@ def test_what_is_read_is_never_run():
             found = {ast.unparse(node.func)} if isinstance(node, ast.Call) else set()
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 found = {(getattr(node, "module", None) or alias.name).split(".")[0] for alias in node.names}
-            assert not found & unwanted, path
+            assert found & unwanted <= ({"subprocess"} if path.name == "setup.py" else set()), path
             runs += [path.relative_to(PACKAGE).as_posix()] * ("runpy" in found)
             if isinstance(node, ast.keyword) and node.arg in ("shell", "allow_pickle", "weights_only"):
                 assert node.arg == "allow_pickle" and ast.unparse(node.value) == "False", path
@@ -404,10 +405,10 @@ status = [main(words) for words in json.loads(sys.argv[1])]
 outside = [w for w in written if not os.path.realpath(w).startswith(tuple(allowed))]
 print(status, len(seen), len(written) > 0, outside)
 """
-EVERYTHING = [["train", "--budget", "fast"], ["draw"], ["score"]]
+EVERYTHING = [[*words, "--folder", "runs"] for words in (["train", "--budget", "fast"], ["draw"], ["score"])]
 
 
-@pytest.mark.parametrize("commands", [[["draw", "a red seven", "--n", "1", "--steps", "1"]],
+@pytest.mark.parametrize("commands", [[["draw", "a red seven", "--steps", "1", "--folder", "runs"]],
                                       pytest.param(EVERYTHING, marks=pytest.mark.slow)], ids=["draw", "everything"])
 def test_without_any_socket_every_module_is_imported_and_only_the_folder_written(trained, copied, commands):
     folder = copied.parent / "Größe 1 ü"

@@ -88,7 +88,7 @@ def test_levels_that_are_none_are_refused(t):
 
 @pytest.mark.parametrize("signal, noise", [
     ([0.9, 0.5], [0.0, 0.5]), ([1.0, 0.5, 0.5], [0.0, 0.5, 0.6]), ([1.0, 0.0], [0.0, 1.0]), ([1.0], [0.0]),
-    ([1.0, 0.5], [0.1, 0.5]), ([1.0, 0.5, 0.2], [0.0, 0.5, 0.5]), ([1.0, math.nan], [0.0, 0.5]),
+    ([1.0, 0.5], [0.1, 0.5]), ([1.0, 0.5, 0.2], [0.0, 0.5, 0.4]), ([1.0, math.nan], [0.0, 0.5]),
     ([1.0, 0.5], [0.0, math.nan])])
 def test_curves_that_are_no_schedule_are_refused(signal, noise):
     with pytest.raises(ValueError, match="signal"):

@@ -7,9 +7,19 @@ import torch
 from minidiff.data.captions import SIZES, all_combinations, is_held_out
 from minidiff.data.digits import load_digits
 from minidiff.data.rendering import render_styles, tint
-from minidiff.tools.checks import check, check_rows, check_shape
+from minidiff.tools.checks import check, check_labels, check_pictures, check_rows, check_shape, kind_of
 from minidiff.tools.files import checksum
 from minidiff.tools.runtime import budget
+
+
+def check_ink(ink, labels):
+    """What captioned digits are made of, looked at once: bytes, light on black, with a label each."""
+    check(hasattr(labels, "__len__"), f"labels must be a tensor (N,), got {kind_of(labels)}")
+    check_shape("ink", ink, len(labels), 3, 3, 32, 32)
+    check_labels("labels", labels, len(ink))
+    check(len(ink) > 0, f"ink: an empty set, got {kind_of(ink)}; there is nothing to train on")
+    check(ink.dtype == torch.uint8, f"ink bytes are uint8 in 0..255, got {kind_of(ink)}; `render_styles` makes them")
+    check_pictures(ink[:500, 1, 1:2].float() / 127.5 - 1, 1, name="ink")
 
 
 class CaptionedDigits:
@@ -20,8 +30,7 @@ class CaptionedDigits:
     """
 
     def __init__(self, ink, labels, device="cpu"):
-        check_shape("ink", ink, len(labels), 3, 3, 32, 32)
-        check_rows("labels", labels[:, None], SIZES[:1], unsaid=False)
+        check_ink(ink, labels)
         order = labels.argsort(stable=True)
         self.ink, self.labels = ink[order].to(device), labels[order].to(device)
         self.count = torch.bincount(self.labels, minlength=10)

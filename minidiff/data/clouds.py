@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from minidiff.tools.checks import check
+from minidiff.tools.checks import check, check_whole, kind_of
 from minidiff.tools.runtime import generator_for
 
 
@@ -29,6 +29,8 @@ class Mixture:
     weights: torch.Tensor | None = None
 
     def __post_init__(self):
+        check(torch.is_tensor(self.means) and (self.weights is None or torch.is_tensor(self.weights)), "the means and "
+              f"weights of a mixture are tensors, got {kind_of(self.means)} and {kind_of(self.weights)}")
         w = self.shares
         fits = len(w) == len(self.means) > 0 and bool((w >= 0).all() and self.means.isfinite().all())
         check(fits and abs(w.sum().item() - 1) <= 1e-4 and 0 <= self.std < math.inf,
@@ -42,7 +44,7 @@ class Mixture:
 
     def sample(self, n, generator):
         """n points (n, ...): choose a Gaussian, then a point of it."""
-        chosen = torch.multinomial(self.shares, n, replacement=True, generator=generator)
+        chosen = torch.multinomial(self.shares, check_whole("n", n), replacement=True, generator=generator)
         eps = torch.randn(n, *self.means.shape[1:], generator=generator)
         return self.means[chosen] + self.std * eps
 

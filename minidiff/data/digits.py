@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from minidiff.tools.checks import check, check_digits, check_rows, check_shape, kind_of
+from minidiff.tools.checks import check, check_digits, check_labels, check_shape
 from minidiff.tools.files import FileError, checksum, one_line
 
 EMBEDDED = Path(__file__).resolve().parent / "mnist_5k.npz"
@@ -41,8 +41,7 @@ class LabeledDigits:
 
     def __init__(self, pictures, labels):
         check_digits(pictures, "C")
-        check(labels.shape == (len(pictures),), f"{len(pictures)} pictures take as many labels, got {kind_of(labels)}")
-        check_rows("labels", labels[:, None], [10], unsaid=False)
+        check_labels("labels", labels, len(pictures))
         self.pictures, self.labels, self.checksum = pictures, labels, checksum(pictures, labels)[:16]
 
     def sample(self, size, generator):

@@ -12,39 +12,31 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from scipy import ndimage
 from torch.nn import functional as F
 
-from minidiff.data.digits import DataError
-from minidiff.data.rendering import moments, stroke_width
+from minidiff.data.ink import BOX, SIDE, PictureError, as_mnist, find_ink, is_done
 from minidiff.tools.checks import check_shape, kind_of
 from minidiff.tools.files import one_line
 
-SIDE, BOX = 32, 20                                               # of a picture, and of the ink in it, in pixels
 WORKING = 512                                                    # the longer side at which ink is looked for
 LARGEST = 80_000_000                                             # pixels: more is no photo of a digit
-THIN = 2.0                                                       # pixels: thinner strokes are made as wide
-CHROMA, SATURATION = 0.15, 0.35                                  # from which ink has a color, and is not black or gray
-
-
-class PictureError(DataError, ValueError):
-    """A person's picture cannot be used; the message says in one line which one, and why."""
 
 
 def open_picture(source):
     """A picture of one digit, by its file -> the picture (1, 3, 32, 32) in [-1, 1] that the networks know, and a
     sentence that says what was done to it.
 
-    source: a PNG or JPEG file, or another that pillow reads, of any size and mode; a PIL image; or a picture as a
-    tensor in [-1, 1].  Ink may be dark or light.  Where it has a color, that is kept; black ink becomes white.
+    source: a PNG or JPEG file, or another that pillow reads, of any size and mode; a PIL image or an array of bytes;
+    or a picture as a tensor in [-1, 1].  Ink may be dark or light.  Where it has a color, that is kept; black ink
+    becomes white.
     """
     rgb, alpha, name, did = _read(source, WORKING)
-    if alpha is None and _is_done(rgb):
+    if alpha is None and is_done(rgb):
         edge = (SIDE - len(rgb)) // 2
         picture = F.pad(torch.tensor(rgb).movedim(-1, 0) * 2 - 1, (edge,) * 4, value=-1.0)
         return picture[None], f"{did}: light ink in the middle of a black ground, left as it is"
-    ink, color, kind = _ink(rgb, alpha, name)
-    small, thickened = _as_mnist(torch.tensor(ink))
+    ink, color, kind = find_ink(rgb, alpha, name)
+    small, thickened = as_mnist(torch.tensor(ink))
     picture = small * torch.tensor(color)[:, None, None] * 2 - 1                       # (3, 32, 32)
     return picture[None], f"{did}: {kind}; {thickened}scaled to {BOX} pixels, and centered by its mass"
 
@@ -62,7 +54,7 @@ def open_square(source):
     return F.interpolate(square, (SIDE, SIDE), mode="bilinear", antialias=True).clamp(0, 1) * 2 - 1
 
 
-# ------------------------------------------------------------------------------------------------ from a file to numbers
+# ----------------------------------------------------------------------------------------------- from a file to numbers
 
 
 def _read(source, working):
@@ -72,11 +64,12 @@ def _read(source, working):
         check_shape("a picture", picture, "1 or 3", "H", "W")
         rgb = ((picture.detach().float().cpu() + 1) / 2).clamp(0, 1).expand(3, -1, -1).movedim(0, -1).numpy()
         return rgb, None, "the picture", f"{rgb.shape[1]} x {rgb.shape[0]} pixels"
-    if isinstance(source, Image.Image):
+    if isinstance(source, (Image.Image, np.ndarray)):
         with _blaming("the picture"):
-            return _pixels(source, "the picture", working)
+            image = Image.fromarray(source) if isinstance(source, np.ndarray) else source
+            return _pixels(image, "the picture", working)
     if not isinstance(source, (str, os.PathLike)):
-        raise PictureError(f"a picture is a file, a PIL image or a tensor (C, H, W), got {kind_of(source)}")
+        raise PictureError(f"a picture is a file, a PIL image, an array or a tensor (C, H, W), got {kind_of(source)}")
     with _blaming(source), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)                # `_pixels` looks at its size
         with Image.open(source) as image:
@@ -110,11 +103,11 @@ def _pixels(image, name, working):
     image.draft("RGB", (2 * working, 2 * working))               # a JPEG is read smaller, where that is enough
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):                        # 16 or 32 bits of gray, which pillow would cut off
-        values = np.asarray(image, dtype=np.float32)
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32))
         scale = next((most for most in (1, 255, 65535) if values.max() <= most), values.max())
         image = Image.fromarray(values.clip(0) / scale * 255)
     elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
     else:
         image = image.convert("RGB")
     if max(image.size) > working:
@@ -134,40 +127,3 @@ def _check_size(image, name):
         raise PictureError(f"{name} is far too small: {wide} x {tall} pixels, at least 8 on the longer side")
     if frames > 1 and image.format != "MPO":                     # the second frame of a phone's MPO is a preview
         raise PictureError(f"{name} is an animation or has pages, {frames} of them: save the one you mean as PNG")
-
-
-# --------------------------------------------------------------------------------------------------- from colors to ink
-
-
-def _is_done(rgb):
-    """Whether a picture (H, W, 3) has the networks' form already: its size, a black ground, its ink in the middle."""
-    if rgb.shape[:2] not in ((28, 28), (SIDE, SIDE)):
-        return False
-    ink = torch.tensor(rgb.max(-1))[None]                        # (1, H, W)
-    if ink[0, [0, -1]].max() > 0.1 or ink[0, :, [0, -1]].max() > 0.1 or ink.max() < 0.8:
-        return False
-    _, (cy, cx), _ = moments(ink)
-    middle = (len(rgb) - 1) / 2
-    rows, columns = np.nonzero(rgb.max(-1) > 0.1)
-    return max(abs(cy - middle), abs(cx - middle)) < 2 and max(np.ptp(rows), np.ptp(columns)) >= 16
-
-
-def _ink(rgb, alpha, name):
-    """Colors (H, W, 3) in [0, 1] and opacity (H, W, 1) or None -> ink (H, W) in [0, 1], its color (3,), a sentence."""
-    rgb, kind = (rgb, "") if alpha is None else _without_alpha(rgb, alpha)
-    for _ in range(5):                                           # a frame around the paper is not the ground: cut it off
-        ground = _ground(rgb)
-        away = np.linalg.norm(rgb - ground, axis=-1)             # how far each pixel is from the ground
-        ink, strength, noise = _strength(away)
-        if (ink > 0.5).mean() < 0.6:
-            break
-        rgb = rgb[(cut := [slice(n // 20 + 1, n - n // 20 - 1) for n in rgb.shape[:2]])[0], cut[1]]
-    if strength < max(0.1, 4 * noise) or min(rgb.shape[:2]) < 4:
-        raise PictureError(f"{name} is empty: no ink stands out from the ground. Leave some ground around the digit")
-    if (ink > 0.5).mean() >= 0.6:
-        raise PictureError(f"{name} does not show a digit on a ground: nearly all of it would be ink")
-    ink = _without_specks(ink)
-    bright = ground.mean() > rgb[ink > 0.5].mean()
-    color = _color(rgb[ink > 0.8], ground[ink > 0.8])
-    what = "became white" if color is None else "kept its color"
-    ...

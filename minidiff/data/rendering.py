@@ -42,7 +42,7 @@ def shear_to(ink, lean, size):
     """Center ink (N, H, H) and shear it so that it leans by `lean`, drawn at (N, size, size)."""
     _, (cy, cx), _ = moments(ink)
     height = ink.shape[-1]
-    offset = (torch.arange(size, device=ink.device) + 0.5) / size * height - height / 2
+    offset = (torch.arange(size, dtype=ink.dtype, device=ink.device) + 0.5) / size * height - height / 2
     drift = lean - lean_of(ink)                                  # what the shear has to add
     y = offset[:, None] + cy[:, None, None]                      # (N, size, 1): where output rows look
     x = offset + cx[:, None, None] - drift[:, None, None] * -offset[:, None]

@@ -37,7 +37,7 @@ class Schedule:
     noise: torch.Tensor
 
     def __post_init__(self):
-        falls, rises = bool((self.signal.diff() < 0).all()), bool((self.noise.diff() > 0).all())
+        falls, rises = bool((self.signal.diff() < 0).all()), bool((self.noise.diff() >= 0).all())
         check(falls and rises and len(self.signal) > 1 and self.signal[0] == 1 and self.signal[-1] > 0 == self.noise[0],
               "signal must begin at exactly 1 and fall, staying above 0, and noise begin at exactly 0 and rise; got "
               f"{self.signal[:2].tolist()} ... {self.signal[-1:].tolist()} and {self.noise[:2].tolist()} ...")

@@ -3,7 +3,6 @@
 import math
 
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from minidiff.diffusion.exact import exact_denoiser
 from minidiff.diffusion.losses import WEIGHTS
@@ -22,6 +21,8 @@ def wasserstein(one, other):
     >>> round(wasserstein(torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [3.0]])) ** 2, 6)    # (1 + 4) / 2
     2.5
     """
+    from scipy.optimize import linear_sum_assignment             # here, not above: no command should wait for it
+
     check_alike(one=one, other=other)
     check(bool((one + other).isfinite().all()), "there is NaN or infinity in the points")
     cost = torch.cdist(one.double(), other.double(), compute_mode="donot_use_mm_for_euclid_dist").square()

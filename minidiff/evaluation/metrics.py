@@ -6,7 +6,7 @@ import torch
 
 from minidiff.data.captions import SIZES, WORDS
 from minidiff.evaluation.readers import ink_of
-from minidiff.tools.checks import check, check_alike, check_shape, kind_of
+from minidiff.tools.checks import check, check_alike, check_shape, check_whole, kind_of
 
 
 def accuracy(read, asked):
@@ -34,6 +34,8 @@ def frechet_distance(a, b):
     """Distance between two crowds of features (N, D), (M, D), each taken for a Gaussian:
     |m - m'|^2 + trace(S + S' - 2 (S S')^(1/2)).                       [Dowson & Landau 1982; Heusel et al. 2017]
     The square root is taken of the symmetric S^(1/2) S' S^(1/2), which has the same trace."""
+    check_shape("features", a, "N", "D")
+    check_shape("the other features", b, "M", a.shape[1])
     a, b = a.double(), b.double()
     check(bool(torch.cat([a, b]).isfinite().all()), "there is NaN or infinity in the features")
     check(min(len(a), len(b)) > 1, f"a Frechet distance needs two features on each side, got {len(a)} and {len(b)}")
@@ -67,6 +69,8 @@ def frechet_with_floor(features, real, groups=None, seed=0):
 def nearest(pictures, others, count=2):
     """The nearest of `others` to each picture: distances (B, count), rising, and their rows (B, count).
     A copy is a picture much nearer to its nearest than to the second: d1 < d2 / 3.  [Yoon et al. 2023]"""
+    check(pictures.shape[1:] == others.shape[1:], f"pictures of one size, got {kind_of(pictures)} and {kind_of(others)}")
+    check_whole("count", count, 1, len(others))
     distance = torch.cdist(pictures.flatten(1), others.flatten(1))
     return distance.topk(count, largest=False)
 

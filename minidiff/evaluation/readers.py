@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from minidiff.data.captions import SIZES, UNSAID, WORDS, sentence
 from minidiff.data.rendering import RGB, lean_of, stroke_width
-from minidiff.tools.checks import check_pictures
+from minidiff.tools.checks import check, check_pictures, kind_of
 
 STROKE_EDGES = (2.66, 3.84)                                      # pixels: thin | plain | thick, see stroke_width
 LEAN_EDGES = (-0.22, 0.22)                                       # half-way between the shears
@@ -20,7 +20,7 @@ def ink_of(pictures):
 def read_color(pictures):
     """The color of the ink (B,): the mean color, weighted by ink, against the palette by direction."""
     ink = ink_of(pictures)[:, None]
-    mean = ((pictures + 1) / 2 * ink).sum((2, 3))                # (B, 3)
+    mean = ((pictures.expand(-1, 3, -1, -1) + 1) / 2 * ink).sum((2, 3))                # (B, 3)
     return (F.normalize(mean, dim=1) @ F.normalize(RGB.to(pictures.device), dim=1).T).argmax(1)
 
 
@@ -37,6 +37,8 @@ def read_lean(pictures):
 @torch.no_grad()
 def read(classifier, pictures):
     """Pictures (B, 3, 32, 32) -> attributes (B, 4): the digit by the classifier, then color, stroke and lean."""
+    check(callable(classifier), f"read takes a classifier and pictures, got {kind_of(classifier)}")
+    check_pictures(pictures, "1 or 3", 32, 32)
     digit = torch.cat([classifier(part).argmax(1) for part in pictures.split(500)])
     return torch.stack([digit, read_color(pictures), read_stroke(pictures), read_lean(pictures)], 1)
 

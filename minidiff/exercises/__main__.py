@@ -10,12 +10,15 @@ import argparse
 import linecache
 import runpy
 import sys
+import tempfile
 import textwrap
 import traceback
 from pathlib import Path
 
+from minidiff.exercises.answers import ANSWER, AnswersError, read_answers
 from minidiff.exercises.checker import all_exercises, grade, nearest
 from minidiff.tools.files import FileError, atomic_write
+from minidiff.tools.runtime import run_as_program
 
 PROGRAM = "python -m minidiff.exercises"
 HEAD = f'''"""My answers.  Fill in what you like, in any order, and look what is right with
@@ -54,13 +57,25 @@ def template(file="my_answers.py"):
 def load_answers(file):
     """The names that a learner's file defines -> (dict, ""), or ({}, why it cannot be run, in one line)."""
     try:
-        return runpy.run_path(str(file)), ""
-    except SyntaxError as error:
-        return {}, f"line {error.lineno}: {type(error).__name__}: {error.msg}: {(error.text or '').strip()}"
-    except (Exception, SystemExit) as error:
-        own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        where = f"line {own[-1].lineno}: {linecache.getline(str(file), own[-1].lineno).strip()}: " if own else ""
-        return {}, f"{where}{type(error).__name__}: {' '.join(str(error).split())}"
+        code, places = read_answers(file)
+    except AnswersError as error:
+        return {}, str(error)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "answers.py"
+        copy.write_text(code, encoding="utf-8")
+        path = str(file if Path(file).read_bytes() == code.encode("utf-8") else copy)      # itself, where that can be
+        linecache.cache[path] = len(code), None, code.splitlines(keepends=True), path      # the copy will be gone
+        try:
+            names = runpy.run_path(path)
+        except (Exception, SystemExit) as error:
+            own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+            where = f"{places[own[-1].lineno - 1]}: {own[-1].line}: " if own else ""
+            return {}, f"{where}{type(error).__name__}: {' '.join(str(error).split())}"
+    if any(map(ANSWER.match, names)):
+        return names, ""
+    other = ", ".join(name for name in names if "answer" in name.lower())
+    return {}, ("there is no answer in it: answers have names like answer_1_2, or are handed to check"
+                + (f"; it has {other[:80]}" if other else ""))
 
 
 def table(results):
@@ -137,5 +152,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")                     # a terminal that knows no √ is told "?"
-    sys.exit(main())
+    run_as_program(main)

@@ -4,6 +4,8 @@ import math
 
 from torch import nn
 
+from minidiff.tools.checks import check
+
 
 def attention_weights(q, k, mask=None):
     """Who looks at whom: softmax(q k^T / sqrt(d)), each row sums to one.  [Vaswani et al. 2017, eq. 1]
@@ -39,6 +41,7 @@ class Attention(nn.Module):
 
     def __init__(self, width, heads, context_width=None):
         super().__init__()
+        check(width % heads == 0, f"the width {width} cannot be split into {heads} heads of equal size")
         self.heads = heads
         self.q = nn.Linear(width, width, bias=False)
         self.k = nn.Linear(context_width or width, width, bias=False)

@@ -17,7 +17,8 @@ def time_embedding(t, width, max_period=10_000):
     >>> time_embedding(torch.tensor([0]), 4)
     tensor([[1., 1., 0., 0.]])
     """
-    frequency = torch.exp(-math.log(max_period) * torch.arange(width // 2, device=t.device) / (width // 2))
+    place = torch.arange(width // 2, dtype=torch.float32, device=t.device) / (width // 2)
+    frequency = torch.exp(-math.log(max_period) * place)
     angle = t[:, None].float() * frequency
     return torch.cat([angle.cos(), angle.sin()], -1)
 

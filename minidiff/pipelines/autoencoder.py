@@ -1,6 +1,7 @@
 """The autoencoder, trained on captioned digits."""
 
 from minidiff.models.autoencoder import Autoencoder, AutoencoderConfig
+from minidiff.tools.checks import check_dataset
 from minidiff.tools.runtime import budget, generator_for
 from minidiff.training.checkpoint import load_model
 from minidiff.training.loop import Recipe
@@ -8,6 +9,7 @@ from minidiff.training.loop import Recipe
 
 def recipe(captioned, seed=0, config=AutoencoderConfig(), steps=None, batch=None, lr=4e-3):
     """Train the autoencoder on random captioned digits; in the end the latents' mean and std are measured."""
+    check_dataset(captioned, 3, columns=0)
     device, batch = captioned.labels.device, budget(full=128, small=64, fast=32, given=batch)
 
     def loss_of(model, generator):

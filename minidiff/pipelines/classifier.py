@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from minidiff.data.augment import jitter
 from minidiff.models.classifier import Classifier, ClassifierConfig
+from minidiff.tools.checks import check_dataset
 from minidiff.tools.runtime import budget
 from minidiff.training.checkpoint import load_model
 from minidiff.training.loop import Recipe
@@ -15,6 +16,8 @@ def recipe(digits, seed=0, config=ClassifierConfig(), steps=None, batch=None, lr
     digits: whatever has sample(batch, generator) -> pictures, attributes, the digit in the first column, and a
     checksum: `CaptionedDigits`, or `LabeledDigits(pictures, labels)`.  network(config): B pictures -> (B, 10) logits.
     """
+    side = 32 if network is Classifier else getattr(config, "size", None)
+    check_dataset(digits, getattr(config, "channels", "1 or 3"), *([side, side] if side else []), columns=1)
     batch = budget(full=256, small=128, fast=64, given=batch)
 
     def loss_of(model, generator):

@@ -3,7 +3,7 @@
 from minidiff.data.augment import shift
 from minidiff.data.captions import caption_index, drop_words, every_caption, is_true_of, sentence, tokenize
 from minidiff.models.clip import Clip, ClipConfig, contrastive_loss
-from minidiff.tools.checks import check_number
+from minidiff.tools.checks import check_dataset, check_number
 from minidiff.tools.runtime import budget
 from minidiff.training.checkpoint import load_model
 from minidiff.training.loop import Recipe
@@ -11,6 +11,7 @@ from minidiff.training.loop import Recipe
 
 def recipe(captioned, seed=0, config=ClipConfig(), steps=None, batch=None, lr=2e-3, terse=0.25):
     """Train both towers on captioned digits and their captions, one word in four left out."""
+    check_dataset(captioned, 3, 32, 32)
     device, batch = captioned.labels.device, budget(full=512, small=256, fast=64, given=batch)
     check_number("terse", terse, 0, 1)
     every = tokenize([sentence(said) for said in every_caption()]).to(device)       # (1408, L)

@@ -5,13 +5,14 @@ from torch.nn import functional as F
 
 from minidiff.models.unet import DIGIT_PICTURES, DIGIT_PICTURES_LARGE
 from minidiff.pipelines import denoiser
-from minidiff.tools.checks import check, check_digits, check_rows
+from minidiff.tools.checks import check, check_digits, check_rows, check_shape
 from minidiff.tools.files import checksum
 from minidiff.tools.runtime import budget
 
 
 def digit_states(digits):
     """Digits (B,) as conditions (B, 1, 10): a row of zeros with a single one.  All zeros says nothing."""
+    check_shape("digits", digits, "B")
     check_rows("digits", digits[:, None], [10], unsaid=False)
     return F.one_hot(digits, 10).float()[:, None]
 

@@ -8,6 +8,7 @@ from minidiff.diffusion.distillation import pair_loss
 from minidiff.diffusion.samplers import heun_step, last
 from minidiff.models.unet import UNet
 from minidiff.pipelines.text2image import GUIDANCE, STEPS, denoising, tersely
+from minidiff.tools.checks import check, check_alike, check_examples
 from minidiff.tools.files import checksum
 from minidiff.tools.runtime import budget, generator_for
 from minidiff.training.loop import Recipe
@@ -33,6 +34,9 @@ def teacher_pairs(parts, captioned, n, seed=0, guidance=GUIDANCE, steps=STEPS, s
 def student_recipe(parts, pairs, seed=0, steps=None, batch=256, lr=4e-3):
     """Train a student, which begins as its teacher, to guess from the noise of each pair the latent of that pair."""
     noise, latents, said = pairs
+    check_examples("latents", latents, "N", "C", "H", "W", say="latents of std 1")
+    check_alike(noise=noise, latents=latents)
+    check(len(said) == len(noise), f"as many captions as pairs, got {len(said)} and {len(noise)}")
     teacher = parts.unet
     states = parts.clip.text_states([sentence(row) for row in every_caption()])      # (1408, L, D)
     conds = states[caption_index(said)]

@@ -16,7 +16,7 @@ from minidiff.data.captions import (
     tokenize,
 )
 from minidiff.models.gpt import GPTConfig, TinyGPT, next_token_probs, next_word_loss
-from minidiff.tools.checks import check, check_whole
+from minidiff.tools.checks import check, check_shape, check_whole, kind_of
 from minidiff.tools.files import checksum
 from minidiff.tools.runtime import budget
 from minidiff.training.loop import Recipe
@@ -24,6 +24,7 @@ from minidiff.training.loop import Recipe
 
 def recipe(ids, shares, seed=0, config=GPTConfig(), steps=None, batch=256, lr=6e-3):
     """Train a TinyGPT on a language: all its texts (N, L), and how often each is said (N,), as from `grammar(p)`."""
+    check_texts(ids, shares)
     check(len(ids) == len(shares) and abs(float(shares.sum()) - 1) < 1e-4,
           f"one share for each text, with the sum 1; got {len(ids)} texts, {len(shares)} shares, sum {shares.sum():g}")
 
@@ -34,6 +35,16 @@ def recipe(ids, shares, seed=0, config=GPTConfig(), steps=None, batch=256, lr=6e
     return Recipe("gpt", lambda: TinyGPT(config), config, loss_of,
                   budget(full=2_000, small=600, fast=30, given=steps), batch, lr, seed, ema=0.99,
                   objective={"data": checksum(ids, shares)[:16]}, device=ids.device)
+
+
+def check_texts(ids, shares):
+    """A language to be trained on, looked at once: at least one text of known tokens, and shares that are none below 0."""
+    size = len(VOCABULARY)
+    good = torch.is_tensor(ids) and ids.ndim == 2 and ids.numel() and ids.dtype in (torch.int64, torch.int32)
+    check(good and 1 < ids.shape[1] <= LENGTH and 0 <= ids.min() and ids.max() < size, "ids must be texts (N, L), token "
+          f"ids from 0 to below {size}, at most {LENGTH} each, as `tokenize` gives them; got {kind_of(ids)}")
+    check_shape("shares", shares, "N")
+    check(shares.is_floating_point() and bool((shares >= 0).all()), f"shares are floats of at least 0, got {shares[:5]}")
 
 
 @torch.no_grad()

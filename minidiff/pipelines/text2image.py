@@ -13,7 +13,7 @@ from minidiff.diffusion.guidance import guided
 from minidiff.diffusion.samplers import heun_step, last, sample
 from minidiff.models.unet import LATENTS, LATENTS_LARGE
 from minidiff.pipelines import autoencoder, classifier, clip, denoiser
-from minidiff.tools.checks import check, check_number
+from minidiff.tools.checks import check, check_dataset, check_number, check_whole
 from minidiff.tools.files import checksum
 from minidiff.tools.runtime import autocast, budget, generator_for, noise_for, pick_device, trained_folder
 from minidiff.training.checkpoint import CheckpointError
@@ -79,6 +79,8 @@ def draw(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step,
 @torch.no_grad()
 def latents_of(captioned, model, n, seed=0, bf16=None):
     """n captioned training digits as latents (n, 4, 4, 4) with their attributes (n, 4), encoded once."""
+    check_dataset(captioned, 3)
+    check_whole("n", n)
     generator = generator_for(seed, 2, device=captioned.labels.device)
     latents, said = [], []
     for _ in range(0, n, 1_000):

@@ -5,7 +5,7 @@ import torch
 from minidiff.diffusion.levels import sample_levels
 from minidiff.diffusion.losses import denoising_loss
 from minidiff.models.mlp import PointConfig, PointDenoiser
-from minidiff.tools.checks import check_shape
+from minidiff.tools.checks import check_examples
 from minidiff.tools.files import checksum
 from minidiff.tools.runtime import budget
 from minidiff.training.loop import Recipe
@@ -13,7 +13,7 @@ from minidiff.training.loop import Recipe
 
 def recipe(points, seed=0, config=PointConfig(), steps=None, batch=1024, lr=1e-2):
     """Train a PointDenoiser on points (N, n); the loss is the squared error of what it predicts."""
-    check_shape("points", points, "N", config.axes)
+    check_examples("points", points, "N", config.axes)
 
     def loss_of(model, generator):
         device = generator.device

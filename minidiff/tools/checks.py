@@ -42,9 +42,11 @@ def check_number(name, value, least=0, most=math.inf):
 
 
 def check_shape(name, x, *sizes):
-    """A tensor of so many axes; a size that is a letter may be anything, a size that is a number only that."""
-    good = torch.is_tensor(x) and x.ndim == len(sizes) and all(
-        isinstance(size, str) or size == n for size, n in zip(sizes, x.shape, strict=True))
+    """A tensor of so many axes; a size that is a letter may be anything, a number only that, "1 or 3" either."""
+    def fits(size, n):
+        return str(n) in str(size).split(" or ") if str(size)[0].isdigit() else True
+
+    good = torch.is_tensor(x) and x.ndim == len(sizes) and all(map(fits, sizes, x.shape))
     check(good, f"{name} must be a tensor ({', '.join(map(str, sizes))}), got {kind_of(x)}")
 
 
@@ -54,22 +56,92 @@ def check_alike(**tensors):
     check(len({x.shape for x in tensors.values()}) == 1, f"{' and '.join(tensors)} must have one shape, got {shapes}")
 
 
-def check_pictures(pictures, channels="C", *size, name="pictures"):
-    """Float pictures (B, C, H, W) in [-1, 1]: not bytes, not [0, 1] with a gray ground, no NaN.  It waits for the
-    device, so it stands at doors and in no step of a training."""
-    check_shape(name, pictures, "B", channels, *(size or ("H", "W")))
+def check_pictures(pictures, channels="C", *size, name="pictures", most=10.0):
+    """Float pictures (B, C, H, W) in [-1, 1], light on black: not bytes, not [0, 1] with a gray ground, no paper, no
+    NaN.  What was drawn may overshoot a little.  It waits for the device, so it stands at doors and in no step of a
+    training."""
+    try:
+        check_shape(name, pictures, "B", channels, *(size or ("H", "W")))
+        check(pictures.shape[1] in (1, 3), f"{name} have 1 or 3 channels, got {kind_of(pictures)}")
+    except ValueError as error:
+        raise ValueError(f"{error}{picture_hint(pictures)}") from None
     check(pictures.is_floating_point(), f"{name} are float tensors in [-1, 1], got {kind_of(pictures)}: bytes in "
           "0..255? Divide by 127.5 and subtract 1")
-    low, high = pictures.detach().aminmax() if pictures.numel() else (-1.0, 1.0)
-    check(-10 < low and high < 10, f"{name} lie in [-1, 1], got {float(low):g} to {float(high):g}. Bytes in 0..255? "
-          "Divide by 127.5 and subtract 1. NaN? Usual reason: a training that went astray")
+    if not pictures.numel():
+        return
+    low, high = pictures.detach().aminmax()
+    check(-most < low and high < most, f"{name} lie in [-1, 1], got {float(low):g} to {float(high):g}. Bytes in "
+          "0..255? Divide by 127.5 and subtract 1. NaN? Usual reason: a training that went astray")
+    shows = ground_shows(pictures.detach()).float().mean() > 0.5
+    check(not shows or low < 0, f"{name} have a gray ground, and nothing is below 0: pictures in [0, 1]? Multiply by 2 "
+          "and subtract 1")
+    check(not shows, f"{'this picture has' if len(pictures) == 1 else 'most of these pictures have'} a bright ground, "
+          "and the networks know light ink on black; `data.open_picture` turns it")
+
+
+def picture_hint(x):
+    """The usual reason why something is no batch of pictures, in words."""
+    if not torch.is_tensor(x):
+        return "; `data.open_picture` makes one of a file, a PIL image or an array"
+    if x.ndim == 3:
+        return "; a single picture? `picture[None]` is a batch of one"
+    if x.ndim == 4 and x.shape[-1] in (1, 3, 4):
+        return "; channels last? `pictures.permute(0, 3, 1, 2)` puts them first"
+    return "; is one of them opacity? `data.open_picture` takes it out" if x.ndim == 4 and x.shape[1] in (2, 4) else ""
+
+
+def ground_shows(pictures):
+    """Which pictures (B, C, H, W) have a ground that is not black, such as a scan of paper -> (B,) bool: their rim is
+    even and brighter than -0.5, and something on it is much darker or lighter.  Noise is not even."""
+    gray = pictures.float().mean(1)                              # (B, H, W)
+    rim = torch.cat([gray[:, :2].flatten(1), gray[:, -2:].flatten(1), gray[:, :, :2].flatten(1),
+                     gray[:, :, -2:].flatten(1)], 1)
+    ground = rim.median(1).values[:, None]
+    even = ((rim - ground).abs() < 0.25).float().mean(1) > 0.8
+    ink = ((gray.flatten(1) - ground).abs() > 0.5).float().mean(1) > 0.01
+    return (ground[:, 0] > -0.5) & even & ink
 
 
 def check_digits(pictures, channels=1, *size):
-    """Digits to be trained on: pictures whose background is -1."""
-    check_pictures(pictures, channels, *size, name="digits")
-    check(len(pictures) and pictures.min() < 0, "digits lie in [-1, 1] with the background at -1, and nothing is below "
+    """Digits to be trained on: at least one, real ones, on a ground of -1."""
+    check_pictures(pictures, channels, *size, name="digits", most=1.01)
+    check(len(pictures) > 0, f"digits: an empty set, got {kind_of(pictures)}; there is nothing to train on")
+    check(pictures.min() < 0, "digits lie in [-1, 1] with the background at -1, and nothing is below "
           f"0 in {kind_of(pictures)}: pictures in [0, 1]? Multiply by 2 and subtract 1")
+
+
+def check_examples(name, x, *sizes, say="points of std 1"):
+    """What a denoiser is trained on, looked at once: floats, at least one, finite, about as wide as the noise."""
+    check_shape(name, x, *sizes)
+    check(x.is_floating_point(), f"{name} must be floats ({', '.join(map(str, sizes))}), got {kind_of(x)}: bytes in "
+          "0..255? Divide by 127.5 and subtract 1")
+    check(x.numel() > 0, f"{name}: an empty set, got {kind_of(x)}; there is nothing to train on")
+    check(bool(x.isfinite().all()), f"there is NaN or infinity in {name} {tuple(x.shape)}")
+    wide, most = x.float().square().mean().sqrt(), x.abs().max()
+    check(wide <= 10 and most < 100, f"{name} must be {say}, so that noise of std 1 can drown them; got values of size "
+          f"{wide:.3g}, up to {most:g}: bytes in 0..255? Divide by 127.5 and subtract 1")
+
+
+def check_labels(name, labels, n, classes=10):
+    """One whole number below `classes` for each of n."""
+    check(torch.is_tensor(labels) and labels.shape == (n,), f"{n} pictures take as many {name}, a tensor ({n},), got "
+          f"{kind_of(labels)}")
+    check_rows(name, labels[:, None], [classes], unsaid=False)
+
+
+def check_dataset(data, channels, *size, columns=4):
+    """A data set to be trained on: it has `sample(batch, generator)`, of which one batch is looked at."""
+    hint = "the first of what `load_captioned_digits()` gives" if isinstance(data, (tuple, list)) else (
+        "`LabeledDigits(pictures, labels)` joins digits and labels, for the classifier")
+    check(all(hasattr(data, name) for name in ("sample", "labels", "checksum")) and not isinstance(data, type),
+          f"expected a data set, such as `CaptionedDigits`, got {kind_of(data)}; {hint}")
+    generator = torch.Generator(data.labels.device).manual_seed(0)
+    pictures, attributes = data.sample(16, generator)
+    check_pictures(pictures, channels, *size, name="pictures of the data set", most=1.01)
+    good = torch.is_tensor(attributes) and attributes.ndim == 2 and attributes.shape[1] >= columns
+    check(good, f"the pictures of this data set need {columns} attributes each (digit, color, stroke, lean), got "
+          f"{kind_of(attributes)} from {kind_of(data)}; `CaptionedDigits` has them")
+    check_rows("digits of the data set", attributes[:, :1], [10], unsaid=False)
 
 
 def check_rows(name, rows, sizes, unsaid=True):

@@ -1,5 +1,6 @@
 """What depends on the machine and on chance: devices, number formats, seeds, and how much time we have."""
 
+import builtins
 import math
 import os
 import random
@@ -20,6 +21,8 @@ BUDGETS = ("fast", "small", "full")
 SEEDS = (-2**63, 2**63 - 1)                                      # the least and the greatest that torch takes
 FULL = "out of memory|not enough memory|allocate memory"         # what torch says of a full device,
 FAILED = r"CUDA|CUDNN|cuDNN|CUBLAS|NVIDIA|\bHIP\b|\bMPS\b"       # and of one that fails
+
+ON_THE_CPU = "To compute on the CPU: MINIDIFF_DEVICE=cpu, or --device cpu at the command line"
 
 
 class DeviceError(RuntimeError):
@@ -106,8 +109,7 @@ def pick_device(name=None):
     try:
         (torch.ones(1, device=name) + 1).item()
     except Exception as error:       # torch fails in many ways
-        raise DeviceError(f"the device {name!r} cannot be used ({one_line(error)}). Compute on the CPU: MINIDIFF_DEVICE="
-                          "cpu, or --device cpu at the command line") from error
+        raise DeviceError(f"the device {name!r} cannot be used ({one_line(error)}). {ON_THE_CPU}") from error
     return torch.device(name)
 
 
@@ -115,11 +117,9 @@ def device_trouble(error):
     """What an error of torch says of the device, in one line: that it is full, or that it fails; else an empty text."""
     known = isinstance(error, (RuntimeError, AssertionError, MemoryError))
     if isinstance(error, MemoryError) or known and re.search(FULL, str(error)):
-        return (f"the memory of the device is full ({one_line(error)}). Close what else uses it, ask for less at once, or "
-                "compute on the CPU: MINIDIFF_DEVICE=cpu, or --device cpu at the command line")
+        return f"the memory is full ({one_line(error)}). Close what else uses it, or ask for less at once. {ON_THE_CPU}"
     if known and re.search(FAILED, str(error)):
-        return (f"the device fails ({one_line(error)}). Start again, or compute on the CPU: MINIDIFF_DEVICE=cpu, or "
-                "--device cpu at the command line")
+        return f"the device fails ({one_line(error)}). Start again. {ON_THE_CPU}"
     return ""
 
 
@@ -200,6 +200,19 @@ def runs_folder():
     """Where a notebook keeps what it trains: in `trained_folder`.  A budget is never mixed with another one: `small`
     has that folder itself, `full` and `fast` one of their own in it."""
     return trained_folder() / budget("full", ".", "fast")
+
+
+def run_as_program(main):
+    """Run a command line to its end, in a terminal or by `%run -m` in a kernel, which is not ended with it."""
+    if hasattr(sys.stdout, "reconfigure"):                       # a terminal that knows no √ is told "?"
+        sys.stdout.reconfigure(errors="replace")
+    status = 0
+    try:
+        status = main()
+    except SystemExit as stop:                                   # of argparse, which has said why
+        status = stop.code
+    if not hasattr(builtins, "__IPYTHON__"):
+        sys.exit(status)
 
 
 def peak_memory_mb():

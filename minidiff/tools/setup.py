@@ -4,170 +4,39 @@ It runs before anything is installed, so it needs nothing but the standard libra
 (there are no f-strings), so that an old one is refused in one line instead of with a SyntaxError.
 
 An environment goes stale in many ways: its Python is removed or replaced, the folder is moved, an installation is cut
-off, requirements.txt changes.  So each run looks at what is there, with the environment's own Python, and does the least
-that makes it right: nothing, an installation into it, or a new environment.
+off, requirements.txt changes.  So each run looks at what is there, with the environment's own Python, and does the
+least that makes it right: nothing, an installation into it, or a new environment.
 """
 
 import argparse
 import json
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)                  # the newest that the torch of requirements.txt is made for
-MACHINES = {"linux": ("x86_64", "aarch64"), "darwin": ("arm64",), "win32": ("amd64",)}
-UV = "uv==0.13.9"                                                # knows where the CPU builds of torch are
+OLDEST, NEWEST = (3, 10), (3, 14)                                # Pythons: the newest that the pinned torch is made for
+MACHINES = {"linux": ("x86_64", "aarch64"), "darwin": ("arm64",), "win32": ("amd64",)}     # and what it is made for
+UV = "uv==0.13.9"                                                # an installer that knows where torch's CPU builds are
 
 
-# ------------------------------------------------------------------ can this Python have torch?
+def stop(words):
+    """The end, with one line that says why."""
+    sys.exit("Set-up: " + words)
 
 
-def facts():
-    """What decides which wheels fit the running Python."""
-    system = "linux" if sys.platform.startswith("linux") else sys.platform
-    try:
-        glibc = os.confstr("CS_GNU_LIBC_VERSION").split()[1]     # "glibc 2.36"; other systems raise, or answer None
-    except (AttributeError, ValueError, OSError):
-        glibc = None
-    return {
-        "version": sys.version_info[:2],
-        "implementation": sys.implementation.name,
-        "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
-        "bits": 64 if sys.maxsize > 2**32 else 32,
-        "system": system,
-        "machine": sysconfig.get_platform().split("-")[-1] if system == "win32" else os.uname().machine,
-        "glibc": glibc,
-        "macos": __import__("platform").mac_ver()[0],
-    }
+def say(words):
+    """A line that is seen at once."""
+    encoding = sys.stdout.encoding or "ascii"
+    sys.stdout.write(words.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
 
 
-def dotted(numbers):
-    """(3, 12) -> "3.12"."""
-    return ".".join(str(number) for number in numbers)
-
-
-def numbers_of(version):
-    """"14.6.1" -> (14, 6)."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-
-
-def refusal(about):
-    """Why there is no torch for such a Python, in one line; empty if there is one.  `about` is what `facts` returns."""
-    version, system, machine = tuple(about["version"]), about["system"], about["machine"]
-    this = "this is Python " + dotted(version)
-    if version < OLDEST_PYTHON:
-        return "minidiff needs Python " + dotted(OLDEST_PYTHON) + " or newer, and " + this
-    if version > NEWEST_PYTHON:
-        return "the torch of requirements.txt is made for Python up to " + dotted(NEWEST_PYTHON) + ", and " + this
-    if about["implementation"] != "cpython":
-        return "torch is made for CPython, and this is " + about["implementation"]
-    if about["free_threaded"]:
-        return "the packages are made for the ordinary Python, and this is the free-threaded one"
-    if about["bits"] == 32:
-        return "torch is made for 64 bits, and this Python has 32: install the 64-bit one"
-    if system == "darwin" and machine == "x86_64":
-        return ("PyTorch makes nothing for Intel Macs since torch 2.2, and minidiff needs 2.4 (on a Mac with Apple "
-                "silicon this is the wrong Python: install the one for arm64)")
-    if system == "darwin" and numbers_of(about["macos"]) < (14,) and not about["macos"].startswith("10.16"):
-        return "the torch of requirements.txt is made for macOS 14 or newer, and this is macOS " + about["macos"]
-    if system == "win32" and machine == "arm64":
-        return "PyPI has no torch for Windows on ARM"
-    if machine not in MACHINES.get(system, ()):
-        return "PyPI has no torch for " + system + " on " + machine
-    if system == "linux" and not about["glibc"]:
-        return "torch is made for Linux with glibc, and this one has another C library (Alpine has musl)"
-    if system == "linux" and numbers_of(about["glibc"]) < (2, 28):
-        return "torch is made for glibc 2.28 or newer (Debian 10, Ubuntu 20.04), and this Linux has " + about["glibc"]
-    return ""
-
-
-def other_python():
-    """A newer Python on the PATH as a hint, or an empty text."""
-    import shutil
-    for minor in range(13, 9, -1):
-        name = "python3." + str(minor)
-        path = shutil.which(name)
-        if path and answer([path, "-c", "print(1)"]) == "1":     # pyenv has names on the PATH that do not run
-            return ". Here is " + name + ": make demo PYTHON=" + name
-    return ""
-
-
-# ------------------------------------------------------------------ what is there
-
-
-def wanted(oldest, version):
-    """The pinned packages for a Python version: {name: version}."""
-    if oldest:
-        with open(os.path.join(ROOT, "pyproject.toml"), encoding="utf-8") as file:
-            return dict(re.findall(r'"([a-z-]+)>=([0-9.]+)"', file.read()))
-    pins = {}
-    with open(os.path.join(ROOT, "requirements.txt"), encoding="utf-8") as file:
-        for line in file:
-            found = re.match(r'([\w.-]+)==([^\s;]+)(?:; python_version (<|>=) "3\.(\d+)")?\s*$', line)
-            if found:
-                name, pinned, relation, minor = found.groups()
-                newer = relation and tuple(version) >= (3, int(minor))
-                if not relation or newer == (relation == ">="):
-                    pins[name] = pinned
-    return pins
-
-
-def look(folder, oldest, torch):
-    """The running Python looks at its own environment -> what is wrong with it."""
-    about = facts()
-    seen = {"version": about["version"], "tag": sys.implementation.cache_tag, "refusal": refusal(about)}
-    if seen["refusal"]:
-        return seen
-    from importlib import metadata
-    packages = sysconfig.get_path("purelib")
-    marks = [name for name in os.listdir(packages) if name.endswith(".dist-info")]
-    cut_off = [name for name in marks if not os.path.exists(os.path.join(packages, name, "RECORD"))]   # written last
-    seen["cut_off"] = sorted(cut_off) if any(name.startswith("pip-") for name in marks) else ["pip"]
-    seen["missing"] = []
-    for name, pinned in sorted(wanted(oldest, about["version"]).items()):
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            version = "missing"
-        if version.split("+")[0] != pinned:                      # 2.13.0+cpu is a build of 2.13.0
-            seen["missing"].append(name + " is " + version + " (asked: " + pinned + ")")
-        elif name == "torch" and torch == "cpu" and about["system"] == "linux" and not version.endswith("+cpu"):
-            seen["missing"].append("torch is not the CPU build")
-    try:
-        seen["place"] = metadata.distribution("minidiff").read_text("direct_url.json") or "{}"
-    except metadata.PackageNotFoundError:
-        seen["place"] = None
-        seen["missing"].append("minidiff is missing")
-    seen["place"] = moved_from(seen["place"], folder)
-    return seen
-
-
-def moved_from(installed, folder):
-    """Where an environment was made, if not here; else None.  `installed` is what pip noted about minidiff."""
-    from urllib.parse import urlsplit
-    from urllib.request import url2pathname
-    if installed is not None:
-        place = url2pathname(urlsplit(json.loads(installed).get("url", "")).path)
-        if not (os.path.exists(place) and os.path.samefile(place, ROOT)):
-            return place or "another place"
-    script = os.path.join(folder, "bin", "pip")                  # its first line holds the path of its Python
-    if os.path.exists(script):
-        with open(script, encoding="utf-8", errors="replace") as file:
-            found = re.search(r"""^(?:#!|'''exec' )"?(/.+?/bin)/python""", file.read(2000), re.MULTILINE)
-        if found and not (os.path.exists(found[1]) and os.path.samefile(found[1], os.path.join(folder, "bin"))):
-            return found[1]
-    return None
-
-
-def python_of(folder):
-    """The Python of an environment."""
-    return os.path.join(folder, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
-
-
-def answer(command):
+def answer(*command):
     """What a command prints, or None if it fails."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
@@ -176,8 +45,140 @@ def answer(command):
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def plan(folder, seen, asked):
-    """What is to be done -> ("nothing" | "install" | "new", why)."""
+# ------------------------------------------------------------------ can this Python have torch?
+
+
+def facts():
+    """What decides which packages there are for the running Python."""
+    system = "linux" if sys.platform.startswith("linux") else sys.platform
+    try:
+        glibc = os.confstr("CS_GNU_LIBC_VERSION").split()[1]     # "glibc 2.36"; other systems raise, or answer None
+    except (AttributeError, ValueError, OSError):
+        glibc = ""
+    return {
+        "version": sys.version_info[:2], "implementation": sys.implementation.name,
+        "free-threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")), "bits": 64 if sys.maxsize > 2**32 else 32,
+        "system": system, "glibc": glibc, "macos": platform.mac_ver()[0],
+        "machine": sysconfig.get_platform().split("-")[-1] if system == "win32" else os.uname().machine,
+    }
+
+
+def refusal(about):
+    """Why such a Python (see `facts`) cannot have the packages, in one line; empty if it can."""
+    def below(version, bound):
+        return tuple(int(number) for number in re.findall(r"\d+", version)) < bound
+
+    version, system, machine = tuple(about["version"]), about["system"], about["machine"]
+    this = "this is Python {}.{}".format(*version)
+    reasons = [
+        (version < OLDEST, "minidiff needs Python {0[0]}.{0[1]} or newer, and {1}".format(OLDEST, this)),
+        (version > NEWEST, "the pinned torch is made for Python {0[0]}.{0[1]} at most, and {1}".format(NEWEST, this)),
+        (about["implementation"] != "cpython", "torch is made for CPython, and this is " + about["implementation"]),
+        (about["free-threaded"], "the packages are made for the ordinary Python, and this is the free-threaded one"),
+        (about["bits"] == 32, "torch is made for 64 bits, and this Python has 32: install the one with 64"),
+        (system == "darwin" and machine == "x86_64",
+         "since torch 2.3 nothing is made for Intel Macs, and minidiff needs 2.4 (a Mac with Apple silicon: this is a "
+         "Python for Intel, install the one for arm64)"),
+        (system == "darwin" and below(about["macos"], (14,)),
+         "the pinned torch is made for macOS 14 or newer, and this is macOS " + about["macos"]),
+        (machine not in MACHINES.get(system, ()),
+         "PyPI has no torch for {} on {}".format({"win32": "Windows", "darwin": "macOS"}.get(system, system), machine)),
+        (system == "linux" and not about["glibc"],
+         "torch is made for Linux with glibc, and this one has another C library (Alpine: musl)"),
+        (system == "linux" and below(about["glibc"], (2, 28)),
+         "torch is made for glibc 2.28 or newer (Debian 10, Ubuntu 20.04), and this is glibc " + about["glibc"]),
+    ]
+    return next((words for holds, words in reasons if holds), "")
+
+
+def a_newer_python():
+    """The rest of the sentence that refuses an old Python: one on the PATH that would do, if there is one."""
+    for name in ("python3.13", "python3.12", "python3.11", "python3.10"):
+        if shutil.which(name) and answer(name, "-c", "print(1)") == "1":      # pyenv puts names there that do not run
+            return "; {} is here: make demo PYTHON={}, or {} minidiff/tools/setup.py".format(name, name, name)
+    return ""
+
+
+# ------------------------------------------------------------------ what is there?
+
+
+def pinned(oldest, version):
+    """The packages that a Python version is to have: {name: version}; the oldest are pyproject.toml's lower bounds."""
+    with open(os.path.join(ROOT, "pyproject.toml" if oldest else "requirements.txt"), encoding="utf-8") as file:
+        text = file.read()
+    if oldest:
+        return dict(re.findall(r'"([a-z-]+)>=([0-9.]+)"', text))
+    lines = re.findall(r'^([\w.-]+)==([^\s;]+)(?:; python_version (<|>=) "3\.(\d+)")?[ \r]*$', text, re.MULTILINE)
+    return {name: pin for name, pin, relation, minor in lines
+            if not relation or (tuple(version) >= (3, int(minor))) == (relation == ">=")}
+
+
+def installed():
+    """The packages in the running Python's environment -> ({name: version}, the names of those that are not whole)."""
+    place, there, broken = sysconfig.get_path("purelib"), {}, []
+    for info in sorted(os.listdir(place)):
+        if not info.endswith(".dist-info") or info.startswith("~"):           # pip sets aside what it removes as ~name
+            continue
+        name, version = info[:-len(".dist-info")].split("-", 1)
+        name, tops = name.lower().replace("_", "-"), set()
+        record = os.path.join(place, info, "RECORD")
+        if os.path.exists(record):                               # pip writes it last: numpy/linalg/linalg.py,sha256=...
+            with open(record, encoding="utf-8") as file:
+                tops = {line.split(",")[0].split("/")[0] for line in file if line[0] != '"'} - {"..", "__pycache__"}
+        if not tops or name in there or not all(os.path.exists(os.path.join(place, top)) for top in tops):
+            broken.append(name)
+        there[name] = version
+    return there, broken
+
+
+def look(folder, oldest, torch):
+    """The running Python looks at its own environment -> what is wrong there; see `plan`."""
+    about = facts()
+    if refusal(about):
+        return {"refusal": refusal(about)}
+    there, broken = installed()
+    missing = [] if "minidiff" in there else ["minidiff is missing"]
+    for name, pin in sorted(pinned(oldest, about["version"]).items()):
+        version = there.get(name, "missing")
+        if version.split("+")[0] != pin:                         # 2.13.0+cpu is a build of 2.13.0
+            missing.append("{} is {}, asked for is {}".format(name, version, pin))
+        elif name == "torch" and torch and about["system"] == "linux" and not version.endswith("+" + torch):
+            missing.append("torch is {}, asked for is the {} build".format(version, torch))
+    return {"refusal": "", "tag": sys.implementation.cache_tag, "version": about["version"], "broken": broken,
+            "missing": missing, "pip": "pip" in there, "elsewhere": elsewhere(folder, there.get("minidiff"))}
+
+
+def elsewhere(folder, version):
+    """Where an environment was made, if it was not made here.  `version` is that of minidiff in it, or None."""
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+    places = []
+    noted = os.path.join(sysconfig.get_path("purelib"), "minidiff-{}.dist-info".format(version), "direct_url.json")
+    if os.path.exists(noted):                                    # pip notes which folder it installed
+        with open(noted, encoding="utf-8") as file:
+            places.append((url2pathname(urlsplit(json.load(file)["url"]).path), ROOT))
+    script = os.path.join(folder, "bin", "pip")
+    if os.path.exists(script):                                   # its first lines hold the path of its Python
+        with open(script, encoding="utf-8", errors="replace") as file:
+            start = re.search(r"""^(?:#!|'''exec' )"?(/.+)/python""", file.read(2000), re.MULTILINE)
+        places += [(start.group(1), os.path.join(folder, "bin"))] if start else []
+    return next((was for was, now in places if not (os.path.exists(was) and os.path.samefile(was, now))), "")
+
+
+def python_of(folder):
+    """The Python of an environment."""
+    return os.path.join(folder, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
+
+
+def look_into(folder, oldest=False, torch=None):
+    """What `look` sees in an environment, or None where its Python does not run."""
+    options = ["--oldest"] * oldest + ["--torch=cpu"] * bool(torch)
+    said = answer(python_of(folder), "-I", os.path.abspath(__file__), "--look", *options)
+    return json.loads(said) if said else None
+
+
+def plan(folder, seen, asked=None):
+    """What to do about what `look_into` saw -> ("nothing" | "install" | "new", why).  `asked`: a Python, or none."""
     if not os.path.lexists(folder):
         return "new", ""
     if seen is None:
@@ -185,167 +186,127 @@ def plan(folder, seen, asked):
     if seen["refusal"]:
         return "new", seen["refusal"]
     if asked and seen["tag"] != asked:
-        return "new", "it has " + seen["tag"] + ", and asked for is " + asked
-    if seen["place"]:
-        return "new", "it was made in " + seen["place"]
-    if seen["cut_off"]:
-        return "new", "an installation was cut off at " + seen["cut_off"][0].replace(".dist-info", "")
+        return "new", "it is for {}, asked for is {}".format(seen["tag"], asked)
+    if seen["elsewhere"]:
+        return "new", "it was made in " + seen["elsewhere"]
+    if seen["broken"]:
+        return "new", "not all of {} is there".format(seen["broken"][0])
+    if seen["missing"] and not seen["pip"]:
+        return "new", "it has no pip"
     if seen["missing"]:
-        return "install", seen["missing"][0] + (", and more" if len(seen["missing"]) > 1 else "")
+        return "install", "; ".join(seen["missing"][:2]) + (" ..." if len(seen["missing"]) > 2 else "")
     return "nothing", ""
 
 
 # ------------------------------------------------------------------ making it right
 
 
-def stop(*words):
-    """The end, with one line that says why."""
-    sys.exit("minidiff: " + "".join(words))
-
-
-def check_replaceable(folder):
-    """Only what is an environment may be emptied."""
-    name = os.path.basename(folder)
-    if os.path.lexists(folder) and not os.path.isdir(folder):
-        stop(name, " is not a folder; the environment belongs there. Move it away, then the same command again")
-    ours = {"bin", "lib", "lib64", "include", "Scripts", "Lib", "Include", "ready"}
-    if os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "pyvenv.cfg")):
-        strange = sorted(set(os.listdir(folder)) - ours)
-        if strange:
-            stop(name, " was not made by Python's venv (it holds ", strange[0], "). Move it away, then the same command again")
-
-
-def had_cpu_build(folder):
-    """Is a CPU build of torch there, even if no Python is?"""
-    from glob import glob
-    return any(glob(os.path.join(glob_escape(folder), *middle, "torch-*+cpu.dist-info"))
-               for middle in (("lib", "python*", "site-packages"), ("Lib", "site-packages")))
-
-
-def glob_escape(path):
-    """A folder may have brackets in its name."""
-    from glob import escape
-    return escape(path)
-
-
-def base_python():
-    """The Python that makes the environment: the running one, but not the environment's own, which is to be emptied."""
-    base = getattr(sys, "_base_executable", None) if os.name == "nt" else os.path.realpath(sys.executable)
-    inside = os.path.normcase(os.path.abspath(sys.prefix)).startswith(os.path.join(ROOT, ".venv"))
-    return base if inside and base else sys.executable
-
-
-def run(command, problem):
-    """A command that has to succeed; its own errors are seen."""
-    environment = dict(os.environ, PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
-    if subprocess.run(command, cwd=ROOT, env=environment).returncode:
-        stop(problem)
-
-
-def make_anew(folder):
-    """An empty environment, or a line that says why there is none."""
-    done = subprocess.run([base_python(), "-I", "-m", "venv", "--clear", folder], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, universal_newlines=True)
-    if done.returncode == 0:
-        return
-    if "ensurepip" in done.stdout:
-        stop("this Python cannot make an environment with pip. On Debian and Ubuntu: sudo apt install python",
-             dotted(sys.version_info[:2]), "-venv")
-    in_use = " (is a notebook or a program of it still open?)" if os.name == "nt" else ""
-    stop("no environment could be made in ", folder, in_use, ": ", (done.stdout.strip().splitlines() or ["?"])[-1])
-
-
-def install(python, oldest, torch):
-    """Install what is pinned, and the package itself so that edits count."""
-    pins = wanted(oldest, json.loads(answer([python, "-I", __file__, "--facts"]))["version"])
-    pip = [python, "-I", "-m", "pip", "install", "--quiet"]
-    problem = ("the packages could not be installed; the lines above say why. Usual reasons: no network, or a full disk. "
-               "The same command goes on")
-    if torch == "cpu" and sys.platform.startswith("linux"):
-        packages = ["torch==" + pins["torch"], "torchvision==" + pins["torchvision"]]
-        if answer(pip + ["--no-deps", packages[0] + "+cpu", packages[1]]) is None:    # not where pip looks by itself
-            run(pip + [UV], problem)
-            run([python, "-I", "-m", "uv", "pip", "install", "--quiet", "--python", python, "--torch-backend", "cpu",
-                 "--no-deps"] + packages, problem)
-    if oldest:
-        run(pip + [name + "==" + version for name, version in sorted(pins.items())] + ["--editable", "."], problem)
-    else:
-        run(pip + ["--requirement", "requirements.txt"], problem)
-
-
 def hold():
-    """Two set-ups at once would empty each other's environment: the second one waits (but not on Windows)."""
+    """Two set-ups at once would empty each other's environment, so the second one waits (not on Windows)."""
     try:
         import fcntl
-        place = os.open(ROOT, os.O_RDONLY)
-    except (ImportError, OSError):
-        return
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print("another set-up is running here; waiting for it ...", flush=True)
-        fcntl.flock(place, fcntl.LOCK_EX)
-    except OSError:                                              # some file systems take no locks
+        lock = os.open(ROOT, os.O_RDONLY)                        # a folder can be locked as well as a file
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except (ImportError, OSError):                               # some file systems know no locks
         pass
 
 
-def set_up(folder, options):
-    """Look, then do the least that makes the environment right."""
-    def looked():
-        flags = ["--oldest"] * options.oldest + (["--torch", torch] if torch else [])
-        said = answer([python_of(folder), "-I", os.path.abspath(__file__), "--look"] + flags)
-        return json.loads(said) if said else None
+def make_anew(folder):
+    """An empty environment, or one line that says why there is none."""
+    name = os.path.basename(folder)
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        stop("{} is not a folder. Move it away, then the same command again".format(name))
+    if os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "pyvenv.cfg")):
+        strange = set(os.listdir(folder)) - {"bin", "include", "lib", "lib64", "Include", "Lib", "Scripts"}
+        if strange:
+            stop("{} holds {} and was not made by Python's venv. Move it away, then the same command again".format(
+                name, min(strange)))
+    base = os.path.realpath(sys.executable) if os.name != "nt" else getattr(sys, "_base_executable", sys.executable)
+    inside = os.path.realpath(sys.prefix) == os.path.realpath(folder)         # no Python may empty what it runs from
+    done = subprocess.run([base if inside else sys.executable, "-I", "-m", "venv", "--clear", folder],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    if "ensurepip is not available" in done.stdout:
+        stop("this Python makes no environments. On Debian and Ubuntu: sudo apt install python{}.{}-venv".format(
+            *sys.version_info[:2]))
+    if done.returncode:
+        stop("{} could not be made (is a program of it still open?): {}".format(name, last_line(done.stdout)))
 
-    torch, python, name = options.torch, python_of(folder), os.path.basename(folder)
-    todo, why = plan(folder, looked(), None if options.any_python else sys.implementation.cache_tag)
+
+def last_line(text):
+    return (text.strip().splitlines() or ["no reason given"])[-1]
+
+
+def install(python, pins, oldest, torch):
+    """Install the pinned packages, and minidiff so that edits count."""
+    def run(*command):
+        settings = dict(os.environ, PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+        if subprocess.run((python, "-I", "-m") + command, cwd=ROOT, env=settings).returncode:
+            stop("the packages could not be installed, and the lines above say why. Usual reasons: no network, a full "
+                 "disk. The same command goes on")
+
+    pip = ("pip", "install", "--quiet")
+    if torch and sys.platform.startswith("linux"):               # elsewhere PyPI's torch has no CUDA
+        both = ("torch==" + pins["torch"], "torchvision==" + pins["torchvision"])
+        if answer(python, "-I", "-m", *(pip + ("--no-deps", both[0] + "+" + torch, both[1]))) is None:
+            run(*(pip + (UV,)))                                  # pip's own index has no such build
+            run("uv", "pip", "install", "--python", python, "--torch-backend", torch, "--reinstall", "--no-deps",
+                both[0], both[1])
+    if oldest:
+        run(*(pip + tuple(sorted(name + "==" + pin for name, pin in pins.items())) + ("--editable", ".")))
+    else:
+        run(*(pip + ("--requirement", "requirements.txt")))
+
+
+def set_up(folder, any_python, oldest, torch):
+    """Look, then do the least that makes the environment right."""
+    choice = os.path.join(folder, "torch-cpu")                   # an empty file: what was asked for once counts on
+    torch = torch or ("cpu" if os.path.exists(choice) else None)
+    seen = look_into(folder, oldest, torch)
+    todo, why = plan(folder, seen, None if any_python else sys.implementation.cache_tag)
     if todo == "nothing":
         return
-    if not torch and had_cpu_build(folder):
-        torch = "cpu"                                            # it was asked for once
+    name = os.path.basename(folder)
     if todo == "new":
         if refusal(facts()):
-            stop(refusal(facts()), other_python() if sys.version_info < OLDEST_PYTHON else "")
-        check_replaceable(folder)
-        print("making " + name + (" anew: " + why if why else ""), flush=True)
+            stop(refusal(facts()) + (a_newer_python() if sys.version_info < OLDEST else ""))
+        say("Making " + name + (" anew: " + why if why else ""))
         make_anew(folder)
-        why = "a minute or two with a good connection"
-    print("installing the packages into " + name + ": " + why, flush=True)
-    install(python, options.oldest, torch)
-    todo, why = plan(folder, looked(), None)
+        why, seen = "a minute or two, with a good connection", facts()
+    if torch:
+        open(choice, "a", encoding="utf-8").close()
+    say("Installing into {}: {}".format(name, why))
+    install(python_of(folder), pinned(oldest, seen["version"]), oldest, torch)
+    todo, why = plan(folder, look_into(folder, oldest, torch))
     if todo != "nothing":
-        stop("the installation ended, and yet ", name, " is not right: ", why)
-    done = subprocess.run([python, "-I", "-c", "import minidiff.tools"], cwd=ROOT, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, universal_newlines=True)
-    if done.returncode:
-        stop("the packages are installed, but do not load: ", (done.stderr.strip().splitlines() or ["?"])[-1],
-             ". On Windows the usual reason is that Microsoft's Visual C++ Redistributable is missing")
+        stop("the installation ended, and yet {} is not right: {}".format(name, why))
+    loaded = subprocess.run([python_of(folder), "-I", "-c", "import minidiff.tools"], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, universal_newlines=True)
+    if loaded.returncode:
+        stop("the packages are installed and do not load: {} (on Windows, usually: Microsoft's Visual C++ "
+             "Redistributable is missing)".format(last_line(loaded.stderr)))
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Make .venv, or make it right again. Then: .venv/bin/python -m minidiff "
-                                     "train (on Windows .venv\\Scripts\\python -m minidiff train)")
+    parser = argparse.ArgumentParser(description="Make .venv, or make it right again.")
     parser.add_argument("--torch", choices=["cpu"], help="on Linux: torch without CUDA, which saves 3 GB")
-    parser.add_argument("--any-python", action="store_true", help="keep an environment of another Python that fits")
-    parser.add_argument("--oldest", action="store_true", help=".venv-oldest with the lowest versions of pyproject.toml")
+    parser.add_argument("--any-python", action="store_true", help="keep an environment of another Python if it fits")
+    parser.add_argument("--oldest", action="store_true", help="in .venv-oldest: the lowest versions of pyproject.toml")
     parser.add_argument("--look", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--facts", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = os.path.join(ROOT, ".venv-oldest" if options.oldest else ".venv")
-    if options.facts:
-        print(json.dumps(facts()))
-    elif options.look:
+    if not os.path.exists(os.path.join(ROOT, "requirements.txt")):
+        stop("there is no requirements.txt in {}: this belongs to a checkout of the repository".format(ROOT))
+    if options.look:
         print(json.dumps(look(folder, options.oldest, options.torch)))
-    elif not os.path.exists(os.path.join(ROOT, "requirements.txt")):
-        stop("there is no requirements.txt in ", ROOT, ": this belongs to a checkout of the repository")
-    else:
-        hold()
-        set_up(folder, options)
+        return
+    hold()
+    set_up(folder, options.any_python, options.oldest, options.torch)
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 5):                                # subprocess.run is missing
-        sys.exit("minidiff: minidiff needs Python 3.10 or newer, and this is Python " + sys.version.split()[0])
+    if sys.version_info < (3, 5):
+        stop("minidiff needs Python 3.10 or newer, and this is Python " + sys.version.split()[0])
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\nminidiff: stopped. The same command begins again")
+        sys.exit("\nSet-up: stopped. The same command begins again")

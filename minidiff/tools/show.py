@@ -6,12 +6,14 @@ import math
 import textwrap
 
 import matplotlib.figure
+import numpy as np
 import torch
 from matplotlib.ticker import LogLocator
 from PIL import Image
 
 from minidiff.tools.checks import check, check_shape, check_whole
 
+PIXELS = 150                                                     # an inch, of a figure that is kept as a file
 DATA, NOISE, MODEL = "#2b6cb0", "#888888", "#dd7711"             # blue, gray, orange, in the whole book
 CURVES = (MODEL, DATA, "#7a3db8", "#1a9a1a", "#c02050")
 WORD_COLORS = {"red": "#d62020", "green": "#1a9a1a", "blue": "#2050d0", "yellow": "#b09000", "cyan": "#0a9a9a",
@@ -75,6 +77,35 @@ def strip(frames, labels=None, size=1.2, title=None):
     return grid(torch.stack(list(frames)), labels if labels is None else [*map(str, labels)], len(frames), size, title)
 
 
+def sheet(pictures, captions):
+    """Many pictures (C n, 3, H, W), n for each of C captions, of which each is written once, above its own.
+
+    All of them are one image, tiled by pillow: with an axis for each matplotlib needs a minute for a thousand.
+    """
+    check(len(captions) and len(pictures) % len(captions) == 0,
+          f"{len(pictures)} pictures, {len(captions)} captions: as many for each, please")
+    count, (height, width) = len(pictures) // len(captions), pictures.shape[-2:]
+    zoom, columns, most = (6, 8, 1_650) if len(pictures) <= 64 else (2, 32, 2_200)         # pixels of the page
+    columns, cell, above = min(columns, count), (zoom * (width + 2), zoom * (height + 2)), 32
+    block = (max(columns * cell[0], 400), -(-count // columns) * cell[1] + above)          # a caption, its pictures
+    across = max(1, min(len(captions), most // block[0]))
+    page = Image.new("RGB", (across * block[0], -(-len(captions) // across) * block[1]), "white")
+    corners = [(i % across * block[0], i // across * block[1] + above) for i in range(len(captions))]
+    for i, picture in enumerate(pictures):
+        left, top = corners[i // count]
+        row, column = divmod(i % count, columns)
+        tile = Image.fromarray((255 * to_image(picture)).round().astype(np.uint8))
+        page.paste(tile.resize((zoom * width, zoom * height), Image.Resampling.NEAREST),
+                   (left + column * cell[0], top + row * cell[1]))
+    figure = Figure(figsize=(page.width / PIXELS, page.height / PIXELS), dpi=PIXELS)
+    ax = bare(figure.add_axes((0, 0, 1, 1)))
+    ax.imshow(page, interpolation="nearest", aspect="auto")
+    for caption, (left, top) in zip(captions, corners, strict=True):
+        ax.text(left + 2, top - 6, textwrap.shorten(caption, 45).removeprefix("a "), fontsize=9, va="bottom",
+                color=colored_caption(caption), parse_math=False)
+    return figure
+
+
 def gallery(pictures, captions, film, levels, title):
     """One page: captioned pictures (B, 3, H, W) in rows of eight, below them a `film` (N, 3, H, W) and its levels."""
     columns, rows = 8, -(-len(pictures) // 8)
@@ -129,5 +160,12 @@ def lines(x, curves, xlabel, ylabel, log="", dashed=(), marks=None, size=(6, 3),
 
 
 def source(thing):
-    """Print the live source of a function or class of the package."""
-    print(inspect.getsource(thing).rstrip())
+    """Print the live source of a function or class, of the package or of a notebook's cell."""
+    try:
+        print(inspect.getsource(thing).rstrip())
+    except (OSError, TypeError):                                 # before Python 3.13 a class of a cell has no file
+        methods = [part for part in vars(thing).values() if inspect.isfunction(part)] if inspect.isclass(thing) else []
+        lines = inspect.findsource(methods[0])[0] if methods else []
+        first = [i for i, line in enumerate(lines) if line.split("(")[0].strip(" :\n") == f"class {thing.__name__}"]
+        check(first, f"{thing!r:.60} has no source that could be shown: it is no function or class written in Python")
+        print("".join(inspect.getblock(lines[first[0]:])).rstrip())

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 
 from minidiff.tools.checks import check, kind_of
 from minidiff.tools.files import FileError, atomic_write, checksum, one_line
@@ -61,7 +62,7 @@ def load_model(path, model_class, config_class):
         if about["step"] != settings["steps"]:
             raise CheckpointError(f"{path} holds a training that stopped at step {about['step']} of "
                                   f"{settings['steps']}; `python -m minidiff train` finishes it")
-        with torch.device("meta"):                               # shapes without memory: nothing absurd is allocated
+        with torch.device("meta"), Unfilled():                   # shapes without memory: nothing absurd is allocated
             model = model_class(rebuild(config_class, settings["config"])).to(memory_format=torch.channels_last)
         wanted = model.state_dict()
         found = {name.removeprefix("model."): t for name, t in tensors.items()}
@@ -69,6 +70,17 @@ def load_model(path, model_class, config_class):
         model.load_state_dict({name: torch.empty_like(wanted[name], device="cpu").copy_(t)
                                for name, t in found.items()}, assign=True)
     return model.eval().requires_grad_(False), about
+
+
+class Unfilled(TorchFunctionMode):
+    """While open, first weights that have no memory are not filled: `0.02 * torch.randn(5, 7)` is only a shape.  To
+    compute with what is not there torch would import eight hundred of its files, which takes longer than all else."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        tensors = [x for x in (*args, *(kwargs or {}).values()) if torch.is_tensor(x)]
+        if getattr(function, "__name__", "") in ("normal_", "mul", "log") and [t.is_meta for t in tensors] == [True]:
+            return tensors[0]
+        return function(*args, **(kwargs or {}))
 
 
 def rebuild(config_class, kept):
@@ -114,22 +126,22 @@ def opened(path):
     except CheckpointError:
         raise
     except IsADirectoryError as error:
-        raise CheckpointError(f"{path} is a folder, where a file belongs. Move it elsewhere: `python -m minidiff train` "
-                              "makes the file") from error
+        raise CheckpointError(f"{path} is a folder, where a file belongs. Move it elsewhere: `python -m minidiff "
+                              "train` makes the file") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read here ({one_line(error)})") from error
     except Exception as error:       # safetensors and torch fail in many ways
         if device_trouble(error):
             raise
         if pointer:
-            raise CheckpointError(f"{path} is the pointer of a file that Git LFS keeps: `git lfs pull` gets it") from error
+            raise CheckpointError(f"{path} is only the pointer that Git LFS keeps: `git lfs pull` gets it") from error
         raise damaged(path, one_line(error)) from error
 
 
 def damaged(path, why):
     """The error for a file that was seen to be damaged."""
-    return CheckpointError(f"{path} is damaged or no checkpoint ({why}). Delete it and train again: `python -m minidiff "
-                           "train` redoes only what is missing")
+    return CheckpointError(f"{path} is damaged or no checkpoint ({why}). Delete it and train again: `python -m "
+                           "minidiff train` redoes only what is missing")
 
 
 @contextmanager
@@ -142,5 +154,5 @@ def fitting(path):
     except Exception as error:       # of its description anything may be missing
         if device_trouble(error):
             raise
-        raise CheckpointError(f"{path} is whole, but does not fit ({one_line(error)}). Was it written by another version "
-                              "of minidiff, or is it another part's? Keep it, and use another folder") from error
+        raise CheckpointError(f"{path} is whole, but does not fit ({one_line(error)}). Was it written by another "
+                              "minidiff, or is it another part? Keep it, and use another folder") from error

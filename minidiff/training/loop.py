@@ -153,7 +153,7 @@ class Sitting:
         """One step of the training: batch, loss, gradient, update, average."""
         recipe, model = self.recipe, self.recipe.model
         lr = lr_at(self.step, recipe)
-        with autocast(recipe.device, recipe.bf16):
+        with autocast(recipe.device, recipe.bf16), float32():
             loss = recipe.loss_of(model, generator_for(recipe.seed, self.step, device=recipe.device))
         check(torch.is_tensor(loss) and loss.numel() == 1,
               f"the loss must be a tensor of a single number, got {kind_of(loss)}: is `.mean()` missing?")
