@@ -33,7 +33,7 @@ def test_pictures_lie_between_minus_one_and_one_with_an_empty_frame(digits):
 
 def test_labeled_digits_give_each_picture_with_its_label():
     labels = torch.tensor([3, 1, 4, 1, 5, 9, 2])
-    pictures = torch.linspace(-1, 1, 7)[:, None, None, None].expand(7, 2, 5, 3)        # the brightness names the row
+    pictures = torch.linspace(-1, 1, 7)[:, None, None, None].expand(7, 3, 5, 3)        # the brightness names the row
     drawn, attributes = LabeledDigits(pictures, labels).sample(1_001, generator_for(0))
     rows = (3 * drawn[:, 0, 0, 0] + 3).round().long()
     assert torch.equal(drawn, pictures[rows]) and torch.equal(attributes, labels[rows, None])

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch.nn import functional as F
 
 from minidiff.data.digits import DataError
@@ -22,9 +21,9 @@ def is_done(rgb):
     ink = rgb.max(-1)
     if ink.shape not in ((28, 28), (SIDE, SIDE)) or np.median(_rim(ink)) > 0.05 or ink.max() < 0.8:
         return False
-    center = ndimage.center_of_mass(ink)
+    _, center, _ = moments(torch.tensor(ink)[None])
     lengths = [np.ptp(places) for places in np.nonzero(ink > 0.1)]
-    return max(lengths) >= 16 and all(abs(c - len(ink) / 2) < 2.5 for c in center)
+    return max(lengths) >= 16 and all(abs(c.item() - len(ink) / 2) < 2.5 for c in center)
 
 
 def _rim(values):
@@ -100,6 +99,8 @@ def _parted(away, name):
 def _without_specks(ink):
     """Ink (H, W) without dust and without the dark edge of a scan: only pieces of at least a thirtieth of the largest
     one, with their soft edges, and none that runs along a whole side where there are others."""
+    from scipy import ndimage  # here, not above: no command should wait for it
+
     pieces, count = ndimage.label(ink > 0.4, np.ones((3, 3)))
     sizes = ndimage.sum_labels(ink, pieces, range(1 + count))
     sizes[0] = 0
@@ -108,13 +109,17 @@ def _without_specks(ink):
     edge[0] = False                                              # that is the ground
     if sizes[~edge].max() > sizes.max() / 20:
         sizes[edge] = 0
-    large = (sizes > sizes.max() / 30)[pieces]
-    return ink * ndimage.binary_dilation(large, np.ones((3, 3)), iterations=2)
+    return ink * _grown((sizes > sizes.max() / 30)[pieces])
+
+
+def _grown(mask):
+    """A mask (H, W) and two pixels around it."""
+    return F.max_pool2d(torch.tensor(mask)[None].float(), 5, 1, 2)[0].numpy() > 0
 
 
 def _is_sheet(rgb, alpha):
     """Whether what is opaque is a piece of paper with ink on it, and not the ink itself: full, and of two colors."""
-    shown = ndimage.binary_erosion(alpha[..., 0] > 0.5, iterations=2)
+    shown = ~_grown(alpha[..., 0] <= 0.5)
     if not shown.any():
         return False
     low, high = np.percentile(rgb[shown].mean(-1), (2, 98))
@@ -158,8 +163,9 @@ def _resized(ink, longer):
 
 
 def _thickened(ink, pixels):
-    """Ink (1, 1, H, W) grown by a disc of so many pixels on all sides."""
-    reach = round(pixels)
-    y, x = np.mgrid[-reach:reach + 1, -reach:reach + 1]
-    grown = ndimage.grey_dilation(F.pad(ink, (reach,) * 4)[0, 0].numpy(), footprint=x**2 + y**2 <= pixels**2)
-    return torch.tensor(grown)[None, None]
+    """Ink (1, 1, H, W) grown by a disc of so many pixels on all sides: each row of the disc is a maximum along rows."""
+    reach = int(pixels)
+    ink = F.pad(ink, (reach,) * 4)
+    halves = {y: int((pixels**2 - y**2) ** 0.5) for y in range(-reach, reach + 1)}
+    rows = [F.max_pool2d(ink, (1, 2 * half + 1), 1, (0, half)).roll(y, 2) for y, half in halves.items()]
+    return torch.stack(rows).amax(0)

@@ -93,8 +93,8 @@ def sample(denoise, xt, schedule, steps, step=ddim_step, cond=None, seeds=None, 
     start: the level of xt, where that is not S: how one goes on from a picture that is half noise.
     [Meng et al. 2022, SDEdit]  spacing: how the levels lie between, `spaced_levels` or `karras_levels`.
     """
-    check(xt.is_floating_point() and bool(xt.isfinite().all()), "the noise xt must be finite floats: a training that "
-          f"went astray? Got {kind_of(xt)}")
+    check(torch.is_tensor(xt) and xt.is_floating_point() and bool(xt.isfinite().all()), "the noise xt must be a tensor "
+          f"of floats without NaN and infinity (a training that went astray?), got {kind_of(xt)}")
     check_whole("steps", steps)
     levels, draws = spacing(schedule, steps, start), itertools.count(1)
 

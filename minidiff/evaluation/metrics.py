@@ -69,7 +69,8 @@ def frechet_with_floor(features, real, groups=None, seed=0):
 def nearest(pictures, others, count=2):
     """The nearest of `others` to each picture: distances (B, count), rising, and their rows (B, count).
     A copy is a picture much nearer to its nearest than to the second: d1 < d2 / 3.  [Yoon et al. 2023]"""
-    check(pictures.shape[1:] == others.shape[1:], f"pictures of one size, got {kind_of(pictures)} and {kind_of(others)}")
+    check(pictures.shape[1:] == others.shape[1:], "pictures of one size, got "
+          f"{kind_of(pictures)} and {kind_of(others)}")
     check_whole("count", count, 1, len(others))
     distance = torch.cdist(pictures.flatten(1), others.flatten(1))
     return distance.topk(count, largest=False)

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from minidiff.data.captions import SIZES, UNSAID, WORDS, sentence
 from minidiff.data.rendering import RGB, lean_of, stroke_width
-from minidiff.tools.checks import check, check_pictures, kind_of
+from minidiff.tools.checks import check, check_pictures, kind_of, picture_hint
 
 STROKE_EDGES = (2.66, 3.84)                                      # pixels: thin | plain | thick, see stroke_width
 LEAN_EDGES = (-0.22, 0.22)                                       # half-way between the shears
@@ -14,6 +14,7 @@ LEAN_EDGES = (-0.22, 0.22)                                       # half-way betw
 def ink_of(pictures):
     """Colored or gray pictures (B, C, 32, 32) in [-1, 1] -> ink (B, 32, 32) in [0, 1]: the brightest channel."""
     check_pictures(pictures)
+    check(pictures.shape[1] in (1, 3), f"ink has 1 or 3 channels, got {kind_of(pictures)}{picture_hint(pictures)}")
     return ((pictures.amax(1) + 1) / 2).clamp(0, 1)
 
 

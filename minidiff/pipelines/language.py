@@ -38,13 +38,15 @@ def recipe(ids, shares, seed=0, config=GPTConfig(), steps=None, batch=256, lr=6e
 
 
 def check_texts(ids, shares):
-    """A language to be trained on, looked at once: at least one text of known tokens, and shares that are none below 0."""
+    """A language to be trained on, looked at once: at least one text of known tokens, with a share each."""
     size = len(VOCABULARY)
     good = torch.is_tensor(ids) and ids.ndim == 2 and ids.numel() and ids.dtype in (torch.int64, torch.int32)
-    check(good and 1 < ids.shape[1] <= LENGTH and 0 <= ids.min() and ids.max() < size, "ids must be texts (N, L), token "
-          f"ids from 0 to below {size}, at most {LENGTH} each, as `tokenize` gives them; got {kind_of(ids)}")
+    good = good and 1 < ids.shape[1] <= LENGTH and 0 <= ids.min() and ids.max() < size
+    check(good, f"ids must be texts (N, L), token ids from 0 to below {size}, at most {LENGTH} in each, as `tokenize` "
+          f"gives them; got {kind_of(ids)}")
     check_shape("shares", shares, "N")
-    check(shares.is_floating_point() and bool((shares >= 0).all()), f"shares are floats of at least 0, got {shares[:5]}")
+    check(shares.is_floating_point() and bool((shares >= 0).all()), "shares are floats of at least 0, got "
+          f"{shares[:5].tolist()}")
 
 
 @torch.no_grad()

@@ -62,7 +62,6 @@ def check_pictures(pictures, channels="C", *size, name="pictures", most=10.0):
     training."""
     try:
         check_shape(name, pictures, "B", channels, *(size or ("H", "W")))
-        check(pictures.shape[1] in (1, 3), f"{name} have 1 or 3 channels, got {kind_of(pictures)}")
     except ValueError as error:
         raise ValueError(f"{error}{picture_hint(pictures)}") from None
     check(pictures.is_floating_point(), f"{name} are float tensors in [-1, 1], got {kind_of(pictures)}: bytes in "
@@ -72,10 +71,10 @@ def check_pictures(pictures, channels="C", *size, name="pictures", most=10.0):
     low, high = pictures.detach().aminmax()
     check(-most < low and high < most, f"{name} lie in [-1, 1], got {float(low):g} to {float(high):g}. Bytes in "
           "0..255? Divide by 127.5 and subtract 1. NaN? Usual reason: a training that went astray")
-    shows = ground_shows(pictures.detach()).float().mean() > 0.5
-    check(not shows or low < 0, f"{name} have a gray ground, and nothing is below 0: pictures in [0, 1]? Multiply by 2 "
+    gray, bright = (ground_shows(pictures.detach(), above).float().mean() > 0.5 for above in (-0.5, 0.3))
+    check(not gray or low < 0, f"{name} have a gray ground, and nothing is below 0: pictures in [0, 1]? Multiply by 2 "
           "and subtract 1")
-    check(not shows, f"{'this picture has' if len(pictures) == 1 else 'most of these pictures have'} a bright ground, "
+    check(not bright, f"{'this picture has' if len(pictures) == 1 else 'most of these pictures have'} a bright ground, "
           "and the networks know light ink on black; `data.open_picture` turns it")
 
 
@@ -90,16 +89,17 @@ def picture_hint(x):
     return "; is one of them opacity? `data.open_picture` takes it out" if x.ndim == 4 and x.shape[1] in (2, 4) else ""
 
 
-def ground_shows(pictures):
-    """Which pictures (B, C, H, W) have a ground that is not black, such as a scan of paper -> (B,) bool: their rim is
-    even and brighter than -0.5, and something on it is much darker or lighter.  Noise is not even."""
+def ground_shows(pictures, above):
+    """Which pictures (B, C, H, W) have a ground brighter than `above`, such as a scan of paper -> (B,) bool: their rim
+    is even, and something on it is much darker or lighter.  Noise is not even, and a machine that has hardly learned
+    draws on a ground of about 0."""
     gray = pictures.float().mean(1)                              # (B, H, W)
     rim = torch.cat([gray[:, :2].flatten(1), gray[:, -2:].flatten(1), gray[:, :, :2].flatten(1),
                      gray[:, :, -2:].flatten(1)], 1)
     ground = rim.median(1).values[:, None]
     even = ((rim - ground).abs() < 0.25).float().mean(1) > 0.8
     ink = ((gray.flatten(1) - ground).abs() > 0.5).float().mean(1) > 0.01
-    return (ground[:, 0] > -0.5) & even & ink
+    return (ground[:, 0] > above) & even & ink
 
 
 def check_digits(pictures, channels=1, *size):

@@ -223,7 +223,7 @@ def make_anew(folder):
                 name, min(strange)))
     base = os.path.realpath(sys.executable) if os.name != "nt" else getattr(sys, "_base_executable", sys.executable)
     inside = os.path.realpath(sys.prefix) == os.path.realpath(folder)         # no Python may empty what it runs from
-    done = subprocess.run([base if inside else sys.executable, "-I", "-m", "venv", "--clear", folder],
+    done = subprocess.run([base if inside else sys.executable, "-I", "-m", "venv", "--clear", os.path.realpath(folder)],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     if "ensurepip is not available" in done.stdout:
         stop("this Python makes no environments. On Debian and Ubuntu: sudo apt install python{}.{}-venv".format(
@@ -268,7 +268,8 @@ def set_up(folder, any_python, oldest, torch):
     name = os.path.basename(folder)
     if todo == "new":
         if refusal(facts()):
-            stop(refusal(facts()) + (a_newer_python() if sys.version_info < OLDEST else ""))
+            stop(("{} has to be made anew ({}), but ".format(name, why) if why else "") + refusal(facts()) +
+                 (a_newer_python() if sys.version_info < OLDEST else ""))
         say("Making " + name + (" anew: " + why if why else ""))
         make_anew(folder)
         why, seen = "a minute or two, with a good connection", facts()

@@ -86,11 +86,11 @@ def sheet(pictures, captions):
           f"{len(pictures)} pictures, {len(captions)} captions: as many for each, please")
     count, (height, width) = len(pictures) // len(captions), pictures.shape[-2:]
     zoom, columns, most = (6, 8, 1_650) if len(pictures) <= 64 else (2, 32, 2_200)         # pixels of the page
-    columns, cell, above = min(columns, count), (zoom * (width + 2), zoom * (height + 2)), 32
+    columns, cell, above, edge = min(columns, count), (zoom * (width + 2), zoom * (height + 2)), 32, 12
     block = (max(columns * cell[0], 400), -(-count // columns) * cell[1] + above)          # a caption, its pictures
     across = max(1, min(len(captions), most // block[0]))
-    page = Image.new("RGB", (across * block[0], -(-len(captions) // across) * block[1]), "white")
-    corners = [(i % across * block[0], i // across * block[1] + above) for i in range(len(captions))]
+    page = Image.new("RGB", (across * block[0] + edge, -(-len(captions) // across) * block[1] + edge), "white")
+    corners = [(i % across * block[0] + edge, i // across * block[1] + above) for i in range(len(captions))]
     for i, picture in enumerate(pictures):
         left, top = corners[i // count]
         row, column = divmod(i % count, columns)
@@ -101,7 +101,7 @@ def sheet(pictures, captions):
     ax = bare(figure.add_axes((0, 0, 1, 1)))
     ax.imshow(page, interpolation="nearest", aspect="auto")
     for caption, (left, top) in zip(captions, corners, strict=True):
-        ax.text(left + 2, top - 6, textwrap.shorten(caption, 45).removeprefix("a "), fontsize=9, va="bottom",
+        ax.text(left, top - 6, textwrap.shorten(caption, 45).removeprefix("a "), fontsize=9, va="bottom",
                 color=colored_caption(caption), parse_math=False)
     return figure
 

@@ -20,6 +20,7 @@ from minidiff.training.checkpoint import (
     fitting,
     load_checkpoint,
     read_about,
+    rebuild,
     save_checkpoint,
 )
 from minidiff.training.ema import EMA
@@ -192,7 +193,9 @@ class Sitting:
 
     def resume(self, tensors, about):
         """Go on from a checkpoint; one of other settings is refused."""
-        recipe, found, wanted = self.recipe, about["settings"], self.recipe.settings()
+        recipe, wanted = self.recipe, self.recipe.settings()
+        config = asdict(rebuild(type(recipe.config), about["settings"]["config"]))       # newer fields: their defaults
+        found = about["settings"] | {"config": json.loads(json.dumps(config))}
         other = [key for key in found | wanted if found.get(key) != wanted.get(key)]
         if about["bf16"] != recipe.bf16 and "MINIDIFF_BF16" in os.environ:
             other.append("MINIDIFF_BF16")
