@@ -117,7 +117,8 @@ def device_trouble(error):
     """What an error of torch says of the device, in one line: that it is full, or that it fails; else an empty text."""
     known = isinstance(error, (RuntimeError, AssertionError, MemoryError))
     if isinstance(error, MemoryError) or known and re.search(FULL, str(error)):
-        return f"the memory is full ({one_line(error)}). Close what else uses it, or ask for less at once. {ON_THE_CPU}"
+        other = f". {ON_THE_CPU}" if re.search(FAILED, str(error)) else ""
+        return f"the memory is full ({one_line(error)}). Close what else uses it, or ask for less at once{other}"
     if known and re.search(FAILED, str(error)):
         return f"the device fails ({one_line(error)}). Start again. {ON_THE_CPU}"
     return ""

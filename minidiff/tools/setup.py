@@ -211,7 +211,7 @@ def hold():
         pass
 
 
-def make_anew(folder):
+def make_anew(folder, why):
     """An empty environment, or one line that says why there is none."""
     name = os.path.basename(folder)
     if os.path.lexists(folder) and not os.path.isdir(folder):
@@ -221,6 +221,7 @@ def make_anew(folder):
         if strange:
             stop("{} holds {} and was not made by Python's venv. Move it away, then the same command again".format(
                 name, min(strange)))
+    say("Making " + name + (" anew: " + why if why else ""))
     base = os.path.realpath(sys.executable) if os.name != "nt" else getattr(sys, "_base_executable", sys.executable)
     inside = os.path.realpath(sys.prefix) == os.path.realpath(folder)         # no Python may empty what it runs from
     done = subprocess.run([base if inside else sys.executable, "-I", "-m", "venv", "--clear", os.path.realpath(folder)],
@@ -267,11 +268,11 @@ def set_up(folder, any_python, oldest, torch):
         return
     name = os.path.basename(folder)
     if todo == "new":
-        if refusal(facts()):
-            stop(("{} has to be made anew ({}), but ".format(name, why) if why else "") + refusal(facts()) +
+        refused = refusal(facts())
+        if refused:
+            stop(("{} has to be made anew ({}), but ".format(name, why) if why not in ("", refused) else "") + refused +
                  (a_newer_python() if sys.version_info < OLDEST else ""))
-        say("Making " + name + (" anew: " + why if why else ""))
-        make_anew(folder)
+        make_anew(folder, why)
         why, seen = "a minute or two, with a good connection", facts()
     if torch:
         open(choice, "a", encoding="utf-8").close()
