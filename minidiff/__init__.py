@@ -11,6 +11,7 @@ The house, in reading order: the subject first, the machinery after it.
         rendering.py        a digit becomes thick or thin, leans, and is colored
         captioned_digits.py digits with every rendering and caption, and random batches of them
         ink.py              where the ink is in a photo or a scan, and how MNIST would have written it down
+        folders.py          a folder of a person's own pictures, with captions or labels
         pictures.py         the door for a person's own pictures: any file becomes one that the networks know
         augment.py          small random changes, so that no picture is seen twice
         clouds.py           points on a plane whose density is known exactly
@@ -49,6 +50,7 @@ The house, in reading order: the subject first, the machinery after it.
         autoencoder.py      trains the autoencoder
         classifier.py       trains the digit classifier
         text2image.py       trains all parts and joins them: from a caption to a picture
+        own_pictures.py     trains a UNet on a folder of one's own pictures
         report.py           measures the whole machine
         few_steps.py        trains a student that draws in one call
 

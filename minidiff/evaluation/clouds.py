@@ -21,7 +21,7 @@ def wasserstein(one, other):
     >>> round(wasserstein(torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [3.0]])) ** 2, 6)    # (1 + 4) / 2
     2.5
     """
-    from scipy.optimize import linear_sum_assignment             # here, not above: no command should wait for it
+    from scipy.optimize import linear_sum_assignment  # here, not above: no command should wait for it
 
     check_alike(one=one, other=other)
     check(bool((one + other).isfinite().all()), "there is NaN or infinity in the points")

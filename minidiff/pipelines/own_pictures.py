@@ -23,8 +23,8 @@ def recipe(own, seed=0, steps=None, batch=None, device="cpu"):
     """
     check(isinstance(own, CaptionedPictures), f"expected what `data.load_folder` gives, got {kind_of(own)}")
     count = len(own.words)
-    config = UNetConfig(3, budget(full=(64, 128), small=(32, 64), fast=(16, 32)), patch=2, attention=(False, True),
-                        middle=False, cond_width=count or None, pooled=bool(count))
+    config = UNetConfig(3, budget(full=(64, 128), small=(32, 64), fast=(16, 32)), patch=2, attention=(False, False),
+                        middle=True, cond_width=count or None, pooled=bool(count))
     pictures, ids = own.pictures.to(device), own.ids.to(device)
 
     def conds(rows, generator):
@@ -34,7 +34,7 @@ def recipe(own, seed=0, steps=None, batch=None, device="cpu"):
 
     null = torch.zeros(1, ids.shape[1], count, device=device)
     made = denoiser.recipe(pictures, conds if count else None, null if count else None, seed, config,
-                           budget(full=6_000, small=1_500, fast=30, given=steps),
+                           budget(full=6_000, small=1_000, fast=30, given=steps),
                            budget(full=128, small=64, fast=16, given=batch), lr=6e-3, levels=(0.75, 1.0),
                            objective={"data": own.checksum, "words": list(own.words), "length": ids.shape[1]})
     made.name = "own_pictures"
