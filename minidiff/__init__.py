@@ -2,7 +2,7 @@
 
 The house, in reading order: the subject first, the machinery after it.
 
-    __main__.py             the command line: python -m minidiff train | draw | score
+    __main__.py             the command line: python -m minidiff train | draw | read | score
 
     data/                   what is learned from
         digits.py           handwritten digits as pictures
@@ -11,8 +11,8 @@ The house, in reading order: the subject first, the machinery after it.
         rendering.py        a digit becomes thick or thin, leans, and is colored
         captioned_digits.py digits with every rendering and caption, and random batches of them
         ink.py              where the ink is in a photo or a scan, and how MNIST would have written it down
-        folders.py          a folder of a person's own pictures, with captions or labels
         pictures.py         the door for a person's own pictures: any file becomes one that the networks know
+        folders.py          a folder of one's own pictures, with captions, with labels, or without either
         augment.py          small random changes, so that no picture is seen twice
         clouds.py           points on a plane whose density is known exactly
     diffusion/              the mathematics on (xt, t, eps); it knows no network

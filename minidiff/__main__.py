@@ -1,4 +1,4 @@
-"""The command line:  python -m minidiff train | draw | score"""
+"""The command line:  python -m minidiff train | draw | read | score"""
 
 import argparse
 import sys
@@ -7,12 +7,21 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from minidiff.data import CaptionError, is_held_out, load_captioned_digits, sentence
-from minidiff.pipelines import report, text2image
+from minidiff.data import (
+    CaptionError,
+    PictureError,
+    is_held_out,
+    load_captioned_digits,
+    load_folder,
+    open_picture,
+    sentence,
+)
+from minidiff.evaluation import read
+from minidiff.pipelines import classifier, own_pictures, report, text2image
 from minidiff.pipelines.text2image import GUIDANCE, STEPS
 from minidiff.tools import DeviceError, FileError, atomic_write, show, trained_folder, write_json
 from minidiff.tools.checks import check, check_whole
-from minidiff.tools.runtime import BUDGETS, device_trouble, environment, run_as_program
+from minidiff.tools.runtime import BUDGETS, device_trouble, environment, pick_device, run_as_program
 from minidiff.training import train
 
 GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
@@ -26,7 +35,7 @@ def parser():
         prog="python -m minidiff", description="A miniature Stable Diffusion: train it, draw with it, measure it.",
         epilog="Start with `train`: one to four minutes on two CPU cores. It can be stopped with Ctrl-C at any "
                "moment; the same command goes on from what was kept.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,score}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,read,score}")
 
     def command(name, about):
         sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
@@ -41,12 +50,17 @@ def parser():
                        "two CPU cores; full: a GPU (default: MINIDIFF_BUDGET, else by what the machine has)")
     train.add_argument("--save-every", type=float, default=15.0, metavar="SECONDS",
                        help="how often the training is kept (default: %(default)s)")
+    train.add_argument("--pictures", metavar="FOLDER", help="train on your own pictures instead: with a captions.csv "
+                       "(file,caption), with sub-folders whose names are the captions, or without either")
 
     draw = command("draw", "draw captions; without one, the gallery")
     draw.add_argument("captions", nargs="*", metavar="CAPTION",
                       help='such as "a thick red seven leaning left"; every word may be left out')
     draw.add_argument("--n", type=int, default=8, help="pictures per caption (default: %(default)s)")
     draw.add_argument("-o", "--output", metavar="FILE", help="the picture file (default: FOLDER/drawing.png)")
+    draw.add_argument("--pictures", action="store_true", help="draw with what `train --pictures` left in the folder")
+    look = command("read", "say what your own pictures show, each of one digit, in any color and on any ground")
+    look.add_argument("files", nargs="+", metavar="FILE", help="a PNG or JPEG, drawn, scanned or photographed")
     score = command("score", "draw many captions, read them back, write FOLDER/report.json and print a table")
     score.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: FOLDER/report.json)")
     score.add_argument("--n", type=int, help="how many captions (default: 1,000 in the small budget)")
@@ -63,8 +77,11 @@ def near(path):
 
 
 def run_train(options):
-    """Train every stage, each with a bar; finished stages are skipped."""
-    for recipe in text2image.recipes(options.seed):
+    """Train every stage, or on one's own pictures, each with a bar; finished stages are skipped."""
+    own = load_folder(options.pictures) if options.pictures else None
+    if own:
+        print(own_pictures.about(own))
+    for recipe in [own_pictures.recipe(own, options.seed, pick_device())] if own else text2image.recipes(options.seed):
         path = Path(options.folder) / f"{recipe.name}.safetensors"
         size = sum(p.numel() for p in recipe.model.parameters())
         with tqdm(total=recipe.steps, desc=f"{recipe.name:12}{size / 1e6:5.2f}M", unit="step", mininterval=0.5) as bar:
@@ -72,7 +89,10 @@ def run_train(options):
                 bar.update(state.step - bar.n)
                 bar.set_postfix(loss=f"{state.loss:.4f}", refresh=False)
             bar.update(recipe.steps - bar.n)
-    print(f"Trained. The parts are in {options.folder}/")
+    if own:
+        print(own_pictures.write_sheet(own, recipe.model, options.folder, options.seed))
+    else:
+        print(f"Trained. The parts are in {options.folder}/")
 
 
 def run_draw(options):
@@ -80,12 +100,14 @@ def run_draw(options):
     check_whole("--n", options.n)
     check(options.n * len(options.captions) <= 2_000,
           f"--n {options.n} pictures per caption are too many for one figure: at most 2,000 altogether")
-    check(len(options.captions) < 2 or any(" " in caption for caption in options.captions),
+    check(len(options.captions) < 2 or options.pictures or any(" " in caption for caption in options.captions),
           f'several captions of one word each: did you mean "{" ".join(options.captions)}", in quotes?')
     path = Path(options.output or Path(options.folder) / ("drawing.png" if options.captions else "gallery.png"))
     check(path.suffix in (".png", ".jpg", ".pdf", ".svg"), f"-o {path}: expected a .png, .jpg, .pdf or .svg file")
-    parts = text2image.load(options.folder)
-    if not options.captions:
+    parts = None if options.pictures else text2image.load(options.folder)
+    if options.pictures:
+        figure = own_figure(options)
+    elif not options.captions:
         figure = gallery(parts, options)
     else:
         captions = [caption for caption in options.captions for _ in range(options.n)]
@@ -112,6 +134,30 @@ def gallery(parts, options):
                         "* a combination of words that it never saw in training")
 
 
+def own_figure(options):
+    """What the machine of `train --pictures` draws, some of each caption."""
+    model, words = own_pictures.load(Path(options.folder) / "own_pictures.safetensors", pick_device())
+    captions = [caption for caption in options.captions or [""] for _ in range(options.n)]
+    seeds = [options.seed + i for i in range(options.n)] * len(options.captions or [""])
+    pictures = own_pictures.draw(captions, seeds, model, words, options.guidance, options.steps)
+    return show.sheet(pictures, options.captions or [""])
+
+
+def run_read(options):
+    """Say what each picture shows and what was done to it; one that cannot be used is named, and the rest is read."""
+    reader, unused = classifier.load(Path(options.folder) / "classifier.safetensors"), 0
+    for file in options.files:
+        try:
+            picture, did = open_picture(file)
+        except PictureError as error:
+            print(f"minidiff: {error}", file=sys.stderr)
+            unused += 1
+            continue
+        sure = reader(picture).softmax(1).max().item()
+        print(f"{file}: {sentence(read(reader, picture)[0])} (the digit {sure:.0%} sure)\n    {did}")
+    check(not unused, f"{unused} of {len(options.files)} could not be read")
+
+
 def run_score(options):
     """Measure, write the report, print it."""
     check(options.n is None or options.n >= 20,
@@ -131,7 +177,8 @@ def main(arguments=None):
     options = parser().parse_args(arguments)
     try:
         with environment(MINIDIFF_BUDGET=getattr(options, "budget", None), MINIDIFF_DEVICE=options.device):
-            {"train": run_train, "draw": run_draw, "score": run_score}[options.command](options)
+            commands = {"train": run_train, "draw": run_draw, "read": run_read, "score": run_score}
+            commands[options.command](options)
     except (CaptionError, DeviceError, FileError, OSError, FloatingPointError, ValueError) as error:
         print(f"minidiff: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

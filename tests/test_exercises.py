@@ -576,11 +576,13 @@ def test_the_template_is_python_and_nothing_in_it_is_attempted(tmp_path, capsys)
 def test_the_table_says_what_passes(tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text("import torch\nanswer_1_4 = 1.0\nanswer_3_1 = 7.74\ndef answer_3_6(said, pictures):\n"
-                    "    return torch.stack([((said == p) | (said == -1)).all(1) for p in pictures])\n")
+                    "    return torch.stack([((said == p) | (said == -1)).all(1) for p in pictures])\n",
+                    encoding="utf-8")
     assert main([str(file)]) == 0
     table = capsys.readouterr().out
     assert "chapter 1: 1 of" in table and "chapter 3: 2 of" in table and table.count(" right\n") >= 3
-    file.write_text("answer_1_4 = 3\ndef answer_2_6(x, *parts):\n    return x.nothing\nanswer_1_1 = 'b'\n")
+    file.write_text("answer_1_4 = 3\ndef answer_2_6(x, *parts):\n    return x.nothing\nanswer_1_1 = 'b'\n",
+                    encoding="utf-8")
     assert main([str(file)]) == 1
     table = capsys.readouterr().out
     assert "not yet: That is one of the two points" in table
@@ -593,7 +595,7 @@ def test_the_table_says_what_passes(tmp_path, capsys):
     ("import no_such_module\n", "ModuleNotFoundError")])
 def test_a_file_that_cannot_be_run_is_told_in_one_line(tmp_path, capsys, text, says):
     file = tmp_path / "mine.py"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     assert main([str(file)]) == 1
     said = capsys.readouterr()
     assert says in said.err and said.err.count("\n") == 1 and said.out == ""
@@ -610,10 +612,10 @@ def test_a_missing_file_hints_and_help(tmp_path, capsys):
 
 
 def test_it_runs_as_a_program(tmp_path):
-    (tmp_path / "mine.py").write_text("answer_1_1 = 0.4\n")
+    (tmp_path / "mine.py").write_text("answer_1_1 = 0.4\n", encoding="utf-8")
     paths = [os.environ["PYTHONPATH"], str(Path(__file__).parents[1])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}
     ran = subprocess.run([sys.executable, "-m", "minidiff.exercises", "mine.py"], cwd=tmp_path, env=environment,
-                         capture_output=True, text=True)
+                         capture_output=True, encoding="utf-8")
     assert ran.returncode == 1 and "1.1  *   Two portions" in ran.stdout and "That is ᾱ" in ran.stdout, ran.stderr
     assert ran.stderr == "" and usage.count("python -m minidiff.exercises") == 4

@@ -67,7 +67,8 @@ def test_imports_form_no_circle():
 def test_the_import_reader_sees_all_forms(tmp_path):
     file = tmp_path / "example.py"
     file.write_text("import minidiff.models.unet\nfrom minidiff.models import clip, UNet\nfrom torch import nn\n"
-                    "from minidiff import __version__\ndef f():\n    from minidiff.data.captions import parse\n")
+                    "from minidiff import __version__\ndef f():\n    from minidiff.data.captions import parse\n",
+                    encoding="utf-8")
     assert sorted(imported(file)) == ["minidiff", "minidiff.data.captions", "minidiff.models", "minidiff.models.clip",
                                       "minidiff.models.unet"]
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.nn import functional as F
 
 from minidiff.data.ink import BOX, SIDE, PictureError, as_mnist, find_ink, is_done
-from minidiff.tools.checks import check_shape, kind_of
+from minidiff.tools.checks import check, check_shape, kind_of
 from minidiff.tools.files import one_line
 
 WORKING = 512                                                    # the longer side at which ink is looked for
@@ -62,6 +62,7 @@ def _read(source, working):
     if torch.is_tensor(source):
         picture = source[0] if source.ndim == 4 and len(source) == 1 else source
         check_shape("a picture", picture, "1 or 3", "H", "W")
+        check(bool(picture.isfinite().all()), "there is NaN or infinity in this picture")
         rgb = ((picture.detach().float().cpu() + 1) / 2).clamp(0, 1).expand(3, -1, -1).movedim(0, -1).numpy()
         return rgb, None, "the picture", f"{rgb.shape[1]} x {rgb.shape[0]} pixels"
     if isinstance(source, (Image.Image, np.ndarray)):
@@ -73,7 +74,7 @@ def _read(source, working):
     with _blaming(source), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)                # `_pixels` looks at its size
         with Image.open(source) as image:
-            return _pixels(image, os.path.basename(source), working)
+            return _pixels(image, str(source), working)
 
 
 @contextmanager
@@ -85,6 +86,8 @@ def _blaming(source):
         raise
     except FileNotFoundError:
         raise PictureError(f"{source} is missing: there is no such file") from None
+    except IsADirectoryError:
+        raise PictureError(f"{source} is a folder: expected a PNG or JPEG file") from None
     except UnidentifiedImageError:
         raise PictureError(f"{source} is not a picture that can be read here: expected a PNG or JPEG file. HEIC, SVG "
                            "and PDF have to be exported as one") from None

@@ -1,22 +1,29 @@
 """Pictures of one's own: a small UNet learns to draw more of them, in pixels, and hears the words of their captions."""
 
+from collections import Counter
+from pathlib import Path
+
 import torch
 
-from minidiff.data.folders import CaptionedPictures, states_of, word_ids
+from minidiff.data.folders import SHEET, CaptionedPictures, states_of, word_ids
 from minidiff.diffusion.guidance import clipped, guided
 from minidiff.diffusion.levels import karras_levels
 from minidiff.diffusion.samplers import heun_step, last, sample
 from minidiff.evaluation.metrics import nearest
 from minidiff.models.unet import UNet, UNetConfig
 from minidiff.pipelines import denoiser
+from minidiff.pipelines.text2image import GUIDANCE, STEPS
+from minidiff.tools import show
 from minidiff.tools.checks import check, kind_of
+from minidiff.tools.files import atomic_write
 from minidiff.tools.runtime import autocast, budget, noise_for
 from minidiff.training.checkpoint import load_model
 
-GUIDANCE, STEPS, SAID = 2.0, 20, 0.9                             # SAID: how many of the words are told in training
+SAID = 0.9                                                       # share of the words that are told in training
+FEW = 1_000                                                      # pictures: of fewer it learns many by heart
 
 
-def recipe(own, seed=0, steps=None, batch=None, device="cpu"):
+def recipe(own, seed=0, device="cpu", steps=None, batch=None):
     """Train a UNet on `CaptionedPictures`: 32 x 32 pixels, each word of a caption a state of its own.
 
     It knows which words are said, and not in which order.  Of fewer than a thousand pictures it learns many by heart.
@@ -41,10 +48,10 @@ def recipe(own, seed=0, steps=None, batch=None, device="cpu"):
     return made
 
 
-def load(path):
+def load(path, device="cpu"):
     """The trained UNet in a checkpoint, and the words that it knows."""
-    model, about = load_model(path, UNet, UNetConfig)
-    return model, tuple(about["settings"]["objective"]["words"])
+    model, kept = load_model(path, UNet, UNetConfig)
+    return model.to(device), tuple(kept["settings"]["objective"].get("words", ()))
 
 
 @torch.no_grad()
@@ -52,14 +59,36 @@ def draw(captions, seeds, model, words, guidance=GUIDANCE, steps=STEPS):
     """Captions made of known words, and a seed for each -> pictures (B, 3, 32, 32) in [-1, 1]."""
     check(len(captions) == len(seeds), f"one seed per caption: got {len(captions)} captions and {len(seeds)} seeds")
     device, cond, denoise = next(model.parameters()).device, None, model
+    ids = word_ids(captions, words, strict=True)                 # (B, L)
     if words:
-        cond = states_of(word_ids(captions, words, strict=True), len(words)).to(device)
+        cond = states_of(ids, len(words)).to(device)
         denoise = guided(model, torch.zeros_like(cond[:1]), guidance)
     noise = noise_for(seeds, (3, 32, 32)).to(device)
     walk = sample(clipped(denoise, model.schedule), noise, model.schedule, steps, heun_step, cond,
                   spacing=karras_levels)
     with autocast(device):
         return last(walk).float().clamp(-1, 1)
+
+
+def about(own):
+    """What there is to learn from, in words."""
+    few = f"; of fewer than {FEW:,} much will be learned by heart" if len(own.pictures) < FEW else ""
+    known = f"{len(own.words)} words in their captions: {', '.join(own.words[:12])}" if own.words else "no captions"
+    return f"{len(own.pictures):,} pictures, cut to 32 x 32{few}; {known}{', ...' if len(own.words) > 12 else ''}"
+
+
+def write_sheet(own, model, folder, seed=0):
+    """Draw eight pictures of each of the commonest captions into FOLDER/own_pictures.png -> what there is to see."""
+    captions, each = [said for said, _ in Counter(own.captions).most_common(6)] or [""], budget(full=8, small=8, fast=2)
+    drawn = draw([said for said in captions for _ in range(each)], [seed + i for i in range(each)] * len(captions),
+                 model, own.words)
+    path = Path(folder) / SHEET
+    with atomic_write(path) as draft:
+        show.sheet(drawn, captions).savefig(draft, format="png")
+    example = f' "{captions[0]}"' if captions[0] else ""
+    return (f"Trained. Drawn: {path}; {copies(drawn, own.pictures)} of its {len(drawn)} pictures are copies of yours.\n"
+            f"The machine is a small UNet of pixels{', which hears words and not their order' if own.words else ''}.\n"
+            f"More of them: python -m minidiff draw --pictures{example} --folder {folder}")
 
 
 def copies(drawn, pictures):

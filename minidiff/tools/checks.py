@@ -11,6 +11,8 @@ def kind_of(value):
     """What a value is, as one says it: "a tensor (3, 5) of float32", "a list of 3", "an int", "a function"."""
     if torch.is_tensor(value):
         return f"a tensor {tuple(value.shape)} of {str(value.dtype)[6:]}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     if isinstance(value, (list, tuple, dict)):
         return f"a {type(value).__name__} of {len(value)}"
     name = "function" if callable(value) else "string" if isinstance(value, str) else type(value).__name__
@@ -118,8 +120,8 @@ def check_examples(name, x, *sizes, say="points of std 1"):
     check(x.numel() > 0, f"{name}: an empty set, got {kind_of(x)}; there is nothing to train on")
     check(bool(x.isfinite().all()), f"there is NaN or infinity in {name} {tuple(x.shape)}")
     wide, most = x.float().square().mean().sqrt(), x.abs().max()
-    check(wide <= 10 and most < 100, f"{name} must be {say}, so that noise of std 1 can drown them; got values of size "
-          f"{wide:.3g}, up to {most:g}: bytes in 0..255? Divide by 127.5 and subtract 1")
+    check(wide <= 10 and most < 100, f"{name}: expected {say}, which noise of std 1 can drown; got values of size "
+          f"{wide:.3g}, up to {most:g}: bytes in 0..255? Divide by 127.5 and subtract 1, or by their std")
 
 
 def check_labels(name, labels, n, classes=10):
