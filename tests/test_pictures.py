@@ -399,9 +399,7 @@ def test_captions_come_from_the_table(pictures):
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_a_table_of_captions_is_read_as_any_spreadsheet_writes_it(pictures, table, encoding):
-    (pictures / "captions.csv").write_bytes(
-        (table + "0.png" + "\t;,"[[0, 1].index(0)] * 0).encode(encoding)[: -5 if encoding != "utf-16" else -10]
-    )
+    (pictures / "captions.csv").write_bytes(table.encode(encoding))
     assert load_folder(pictures).captions == ("A red circle!", "a, b")
 
 
