@@ -136,10 +136,10 @@ def gallery(parts, options):
 
 def own_figure(options):
     """What the machine of `train --pictures` draws, some of each caption."""
-    model, words = own_pictures.load(Path(options.folder) / "own_pictures.safetensors", pick_device())
+    machine = own_pictures.load(Path(options.folder) / "own_pictures.safetensors", pick_device())
     captions = [caption for caption in options.captions or [""] for _ in range(options.n)]
     seeds = [options.seed + i for i in range(options.n)] * len(options.captions or [""])
-    pictures = own_pictures.draw(captions, seeds, model, words, options.guidance, options.steps)
+    pictures = own_pictures.draw(captions, seeds, machine, options.guidance, options.steps)
     return show.sheet(pictures, options.captions or [""])
 
 

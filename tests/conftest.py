@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 OFFLINE = Path(__file__).parent / "offline"
-os.environ |= {"MINIDIFF_BUDGET": "fast", "PYTHONPATH": os.pathsep.join([str(OFFLINE), str(Path.cwd())]),
+os.environ |= {"MINIDIFF_BUDGET": "fast", "PYTHONPATH": os.pathsep.join([str(OFFLINE), str(OFFLINE.parents[1])]),
                "MPLBACKEND": "agg", "MINIDIFF_BF16": "0"}
 if "PYTEST_XDIST_WORKER" in os.environ:                          # two workers on two cores: one thread each
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter, ImageOps
 
+from minidiff import data, evaluation, models
 from minidiff.__main__ import main
 from minidiff.data import (
     COLORS,
@@ -27,8 +28,18 @@ from minidiff.data import (
 )
 from minidiff.data.folders import states_of, word_ids
 from minidiff.evaluation import ink_of, read, read_color, read_stroke, read_zero_shot
-from minidiff.models import Autoencoder, Classifier, Clip
-from minidiff.pipelines import classifier, own_pictures
+from minidiff.models import Autoencoder, Classifier, Clip, DiT, DiTConfig, UNetConfig
+from minidiff.pipelines import (
+    autoencoder,
+    classifier,
+    clip,
+    denoiser,
+    language,
+    own_pictures,
+    text2image,  # noqa: F401 (some names stand in DOORS only)
+    toy,
+)
+from minidiff.pipelines import digits as digit_pictures  # noqa: F401
 from minidiff.tools import generator_for
 from minidiff.training import CheckpointError, run, train
 from minidiff.training.checkpoint import read_about
@@ -209,6 +220,14 @@ def test_dust_and_the_edge_of_a_scan_are_left_out(digits):
     dirty[5:8, 5:8] = dirty[200:203, 240:242] = 0
     dirty[:, :4] = 30
     assert (open_picture(Image.fromarray(dirty))[0] - clean).abs().mean() < 0.005
+
+
+def test_several_digits_in_one_picture_are_pointed_out(digits):
+    two = Image.new("L", (516, 238))
+    two.paste(large(digits.val[380]), (0, 0))
+    two.paste(large(digits.val[100]), (258, 0))
+    assert "are these several digits?" in open_picture(two)[1]
+    assert not any("several" in open_picture(large(digit))[1] for digit in digits.val[::50])
 
 
 def test_the_door_takes_images_arrays_and_tensors_and_turns_a_bright_ground(digits, reader):
@@ -395,12 +414,13 @@ def test_captions_come_from_the_table(pictures):
         "0.png\tA red circle!\n1.png\ta, b\n",
         "File;Caption\r\n0.png;A red circle!\r\n1.png;a, b\r\n",
         "0.png,A red circle!\n1.png,a, b\n",
+        "1.png;a, b\n0.png;A red circle!\n",
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_a_table_of_captions_is_read_as_any_spreadsheet_writes_it(pictures, table, encoding):
     (pictures / "captions.csv").write_bytes(table.encode(encoding))
-    assert load_folder(pictures).captions == ("A red circle!", "a, b")
+    assert sorted(load_folder(pictures).captions) == ["A red circle!", "a, b"]
 
 
 def test_labels_come_from_the_names_of_the_sub_folders(tmp_path):
@@ -489,7 +509,7 @@ def test_the_command_trains_on_a_folder_draws_and_goes_on_where_it_was_killed(pi
             break
     assert command("two") == 0
     one, two = (
-        own_pictures.load(tmp_path / name / "own_pictures.safetensors")[0].state_dict() for name in ("one", "two")
+        own_pictures.load(tmp_path / name / "own_pictures.safetensors").unet.state_dict() for name in ("one", "two")
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -506,14 +526,14 @@ def test_the_command_trains_on_a_folder_draws_and_goes_on_where_it_was_killed(pi
 def test_pictures_without_captions_are_learned_too(pictures, tmp_path, capsys):
     (pictures / "captions.csv").unlink()
     assert main(["train", "--pictures", str(pictures), "--folder", str(pictures), "--device", "cpu"]) == 0
-    model, words = own_pictures.load(pictures / "own_pictures.safetensors")
-    assert words == () and model.config.cond_width is None and "no captions" in capsys.readouterr().out
+    machine = own_pictures.load(pictures / "own_pictures.safetensors")
+    assert machine.words == () and machine.unet.config.cond_width is None and "no captions" in capsys.readouterr().out
     assert len(load_folder(pictures).pictures) == 12  # what it drew into that folder is not learned from
-    drawn = own_pictures.draw(["", ""], [3, 5], model, words, steps=2)
+    drawn = own_pictures.draw(["", ""], [3, 5], machine, steps=2)
     assert drawn.shape == (2, 3, 32, 32) and not torch.equal(drawn[0], drawn[1])
-    assert torch.allclose(own_pictures.draw([""], [5], model, words, steps=2)[0], drawn[1], atol=1e-3)
+    assert torch.allclose(own_pictures.draw([""], [5], machine, steps=2)[0], drawn[1], atol=1e-3)
     with pytest.raises(CaptionError, match="no captions"):
-        own_pictures.draw(["a cat"], [0], model, words)
+        own_pictures.draw(["a cat"], [0], machine)
 
 
 def test_a_copy_is_counted_as_one(pictures):
@@ -527,6 +547,132 @@ def test_the_machine_of_own_pictures_hears_the_words(pictures):
     own = load_folder(pictures)
     model = run(own_pictures.recipe(own, steps=150, batch=24))
     asked = ["a red circle", "a blue square", "red", "blue"] * 2
-    colors = own_pictures.draw(asked, range(8), model, own.words, steps=8)[:, :, 10:22, 10:22].mean((2, 3))  # (8, 3)
+    machine = own_pictures.OwnMachine(model, own.words, own.ids.shape[1])
+    colors = own_pictures.draw(asked, range(8), machine, steps=8)[:, :, 10:22, 10:22].mean((2, 3))  # (8, 3)
     for caption, (red, _, blue) in zip(asked, colors.tolist(), strict=True):
         assert (red > blue) == ("red" in caption), (caption, colors)
+
+
+# ---------------------------------------------------------------- whatever is trained on is looked at once, at the door
+
+
+PLAIN = UNetConfig(1, (16,), patch=2, attention=(False,), cond_width=None)             # a small UNet without captions
+LATENTS, WORDS, NULL = torch.randn(20, 4, 4, 4), torch.randn(20, 10, 64), torch.zeros(1, 10, 64)
+ONE, TEXTS, THIRDS = torch.zeros(1, 3, 32, 32), torch.ones(3, 10).long(), torch.ones(3) / 3
+CLASSIFIER, CLIP, AUTOENCODER = PARTS[2], PARTS[0], PARTS[1]
+DOORS = r"""
+unet: pixels(255 * torch.rand(8, 1, 32, 32)) -> values of size 1\d\d, up to 25\d.*bytes in 0..255\? Divide by 127.5
+unet: pixels(torch.rand(8, 1, 32, 32)) -> pictures in \[0, 1\]\? Multiply by 2 and subtract 1
+unet: pixels((P + 1) / 2) -> pictures in \[0, 1\]\?
+unet: pixels(torch.where(P > 0, math.nan, P)) -> NaN or infinity in pictures or latents \(64, 1, 32, 32\)
+unet: pixels(P / 0) -> NaN or infinity
+unet: pixels(P[:0]) -> empty set.*nothing to train on
+unet: pixels(P.expand(-1, 3, -1, -1)) -> \(N, 1, H, W\), got a tensor \(64, 3, 32, 32\)
+unet: pixels(P[..., :31]) -> multiples of 2, got a tensor \(64, 1, 32, 31\)
+unet: pixels([P]) -> must be a tensor \(N, C, H, W\), got a list of 1
+unet: pixels(D) -> got a Digits
+unet: latents(LATENTS[:, :3]) -> \(N, 4, H, W\), got a tensor \(20, 3, 4, 4\)
+unet: latents(conds=WORDS) -> conds is a function of rows.*states\[rows\].*got a tensor \(20, 10, 64\)
+unet: latents(null=None) -> null must be a tensor \(1, 10, 64\).*got None
+unet: latents(null=NULL[:, :3]) -> null must be a tensor \(1, 10, 64\).*got a tensor \(1, 3, 64\)
+unet: latents(conds=lambda rows, dice: WORDS[rows, :, :32]) -> must be a tensor \(2, L, 64\), got a tensor \(2, 10, 32\)
+unet: latents(conds=lambda rows, dice: WORDS[:5][rows]) -> none for the last of 20
+unet: latents(conds=lambda rows, dice: WORDS[rows] / 0) -> NaN or infinity in the conditions
+unet: latents(net=DiT, config=DiTConfig(size=8)) -> sides of 8, got a tensor \(20, 4, 4, 4\)
+unet: text2image.latents_of(P, AUTOENCODER, 7) -> expected a data set.*got a tensor
+unet: text2image.latents_of(C, AUTOENCODER, 0) -> n must be a whole number of at least 1, got 0
+toy: toy.recipe(255 * torch.rand(100, 2)) -> expected points of std 1.*up to 25\d
+toy: toy.recipe(28 * torch.rand(100, 2) + 1) -> expected points of std 1.*by their std
+toy: toy.recipe(torch.randint(0, 255, (100, 2))) -> must be floats \(N, 2\), got a tensor \(100, 2\) of int64
+toy: toy.recipe(torch.full((100, 2), math.nan)) -> NaN or infinity in points
+toy: toy.recipe(torch.zeros(0, 2)) -> empty set
+toy: toy.recipe([[0.0, 1.0]]) -> points must be a tensor \(N, 2\), got a list of 1
+toy: toy.recipe(named_mixture("ring")) -> got a Mixture
+toy: cloud("ring", 0) -> n must be a whole number of at least 1, got 0
+toy: Mixture([[0.0, 0.0]]) -> are tensors, got a list of 1 and None
+digits: digit_pictures.recipe((P + 1) / 2, L) -> pictures in \[0, 1\]\? Multiply by 2
+digits: digit_pictures.recipe((P + 1) * 127.5, L) -> got 0 to 255. Bytes in 0..255\?
+digits: digit_pictures.recipe(((P + 1) / 2 - 0.1307) / 0.3081, L) -> lie in \[-1, 1\], got -0.42\d* to 2.8
+digits: digit_pictures.recipe(-P, L) -> bright ground
+digits: digit_pictures.recipe(P * math.nan, L) -> NaN
+digits: digit_pictures.recipe(P[:0], L[:0]) -> empty set
+digits: digit_pictures.recipe(P, L.tolist()) -> digits must be a tensor \(B\), got a list of 64
+digits: digit_pictures.recipe(P, L.float()) -> digits: expected integers
+digits: digit_pictures.recipe(P[..., :30, :30], L) -> multiples of 4, got a tensor \(64, 1, 30, 30\)
+classifier: LabeledDigits(-P, L) -> bright ground
+classifier: LabeledDigits(P * 4, L) -> lie in \[-1, 1\], got -4 to 4
+classifier: LabeledDigits(P[:0], L[:0]) -> empty set
+classifier: LabeledDigits(P, L.tolist()) -> 64 pictures take as many labels, a tensor \(64,\), got a list of 64
+classifier: LabeledDigits(P.numpy(), L) -> got a ndarray; `data.open_picture` makes one
+classifier: classifier.recipe(P) -> expected a data set, such as `CaptionedDigits`, got a tensor.*`LabeledDigits\(
+classifier: classifier.recipe(D) -> got a Digits; `LabeledDigits\(pictures, labels\)`
+classifier: classifier.recipe(None) -> expected a data set.*got None
+classifier: classifier.recipe("data") -> expected a data set.*got a string
+classifier: classifier.recipe(CaptionedDigits) -> got the class CaptionedDigits
+classifier: classifier.recipe(LabeledDigits(P.expand(-1, 4, -1, -1), L)) -> \(B, 1 or 3, 32, 32\), got .*opacity
+classifier: classifier.recipe(LabeledDigits(P[..., 6:26, 6:26], L)) -> \(B, 1 or 3, 32, 32\), got .*20, 20\)
+classifier: classifier.recipe(LabeledDigits(P, L), network=ViT, config=ViTConfig()) -> \(B, 1, 28, 28\), got .*32, 32\)
+clip: clip.recipe(P) -> expected a data set.*got a tensor
+clip: clip.recipe((C, C)) -> got a tuple of 2; the first of what `load_captioned_digits\(\)` gives
+clip: clip.recipe(LabeledDigits(P, L)) -> \(B, 3, 32, 32\), got a tensor \(16, 1, 32, 32\)
+clip: clip.recipe(LabeledDigits(P.expand(-1, 3, -1, -1), L)) -> need 4 attributes each.*`CaptionedDigits` has them
+clip: CaptionedDigits(S.float() / 255, L[:20]) -> ink bytes are uint8 in 0..255, got .*; `render_styles` makes
+clip: CaptionedDigits(255 - S, L[:20]) -> bright ground
+clip: CaptionedDigits(S[:0], L[:0]) -> empty set
+clip: CaptionedDigits(S, L[:20].tolist()) -> a tensor \(20,\), got a list of 20
+clip: CaptionedDigits(S, 7) -> labels must be a tensor \(N,\), got an int
+autoencoder: autoencoder.recipe(P) -> expected a data set.*got a tensor
+autoencoder: autoencoder.recipe(LabeledDigits(P, L)) -> \(B, 3, H, W\), got a tensor \(16, 1, 32, 32\)
+language: language.recipe(TEXTS * 99, THIRDS) -> token ids from 0 to below 29
+language: language.recipe(TEXTS.float(), THIRDS) -> token ids.*got a tensor \(3, 10\) of float32
+language: language.recipe(TEXTS[:0], THIRDS[:0]) -> token ids.*got a tensor \(0, 10\)
+language: language.recipe(["a red seven"], THIRDS[:1]) -> as `tokenize` gives them; got a list of 1
+language: language.recipe(TEXTS, [1 / 3] * 3) -> shares must be a tensor \(N\), got a list of 3
+language: language.recipe(TEXTS, torch.tensor([2, -0.5, -0.5])) -> at least 0, got \[2.0, -0.5, -0.5\]
+own: own_pictures.recipe(P) -> expected what `data.load_folder` gives, got a tensor
+readers: CLASSIFIER(torch.zeros(2, 4, 32, 32)) -> \(B, 1 or 3, 32, 32\), got .*; is one of them opacity\?
+readers: read(CLASSIFIER, torch.zeros(2, 2, 32, 32)) -> opacity\? `data.open_picture` takes it out
+readers: ink_of(torch.zeros(2, 4, 32, 32)) -> ink has 1 or 3 channels, got a tensor \(2, 4, 32, 32\)
+readers: read(CLASSIFIER, [1, 2]) -> got a list of 2; `data.open_picture` makes one
+readers: read(CLASSIFIER, "seven.png") -> got a string; `data.open_picture` makes one of a file
+readers: read(CLASSIFIER, np.zeros((1, 3, 32, 32))) -> got a ndarray
+readers: read(CLASSIFIER, ONE[0]) -> a single picture\? `picture\[None\]`
+readers: read(CLASSIFIER, ONE.permute(0, 2, 3, 1)) -> channels last\?
+readers: read("classifier.safetensors", ONE) -> takes a classifier and pictures, got a string
+readers: read_zero_shot(CLIP, P) -> \(B, 3, 32, 32\), got a tensor \(64, 1, 32, 32\)
+measures: nearest(P[:2], P[:1]) -> count must be a whole number from 1 to 1, got 2
+measures: nearest(P[:2], ONE) -> pictures of one size
+measures: frechet_distance(torch.zeros(5, 3), torch.zeros(5, 4)) -> must be a tensor \(M, 3\), got a tensor \(5, 4\)
+measures: frechet_distance([1, 2], torch.zeros(5, 3)) -> must be a tensor \(N, D\), got a list of 2
+"""
+CASES = [re.fullmatch(r"(\w+): (.+) -> (.+)", case).groups() for case in DOORS.strip().splitlines()]
+
+
+def pixels(pictures):
+    return denoiser.recipe(pictures, None, None, config=PLAIN)
+
+
+def latents(x=LATENTS, conds=lambda rows, dice: WORDS[rows], null=NULL, **settings):
+    return denoiser.recipe(x, conds, null, **settings)
+
+
+@pytest.mark.parametrize("room, mistake, says", CASES, ids=[mistake[:70] for _, mistake, _ in CASES])
+def test_what_cannot_be_learned_from_or_read_is_refused_before_the_first_step(digits, captioned, room, mistake, says):
+    names = {"P": digits.train[:64], "L": digits.train_labels[:64], "D": digits}
+    names |= {"C": captioned, "S": captioned.ink[:20]}
+    with pytest.raises(ValueError, match=says) as refused:
+        eval(mistake, vars(data) | vars(models) | vars(evaluation) | globals() | names)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_what_is_right_is_let_in(digits, captioned):
+    """Gray and colored digits, standardized pictures, latents as they come, networks of other sizes, few texts."""
+    gray = LabeledDigits(digits.train[:50], digits.train_labels[:50])
+    assert read_color(digits.train[:3]).tolist() == [6, 6, 6]    # gray is white
+    standardized = ((digits.train[:50] + 1) / 2 - 0.1307) / 0.3081
+    for recipe in (classifier.recipe(gray, batch=3), pixels(digits.train[:50]), pixels(standardized), latents(),
+                   latents(5 * LATENTS), latents(null=NULL[0]), latents(net=DiT, config=DiTConfig()),
+                   pixels(-digits.train[:50]),                   # a denoiser may learn any picture, paper included
+                   language.recipe(TEXTS[:, :7], THIRDS), toy.recipe(torch.rand(7, 2) + 3),
+                   clip.recipe(captioned, batch=3), autoencoder.recipe(captioned, batch=3)):
+        assert math.isfinite(next(train(recipe)).loss)

@@ -19,10 +19,10 @@ from minidiff.tools import setup
 
 ROOT = Path(__file__).parent.parent
 BACKEND = '''
-import zipfile, pathlib
+import os, pathlib, zipfile
 def build_editable(folder, config_settings=None, metadata_directory=None):
     with zipfile.ZipFile(pathlib.Path(folder) / "minidiff-0.1-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("minidiff.pth", str(pathlib.Path.cwd()))
+        wheel.writestr("minidiff.pth", os.fsencode(os.getcwd()))               # as Python reads it
         info = "minidiff-0.1.dist-info/"
         wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: minidiff\\nVersion: 0.1\\n")
         wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")

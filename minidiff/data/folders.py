@@ -78,9 +78,9 @@ def words_in(caption):
     return re.findall(r"[^\W_]+", caption.lower())
 
 
-def word_ids(captions, words, strict=False):
-    """Captions -> (N, L): the number of each of their words, counted from 1, then 0.  Words that are not known are left
-    out; where `strict`, the first of them is a CaptionError."""
+def word_ids(captions, words, least=1, strict=False):
+    """Captions -> (N, L): the number of each of their words, counted from 1, then 0; L is at least `least`.  Words that
+    are not known are left out; where `strict`, the first of them is a CaptionError."""
     number = {word: i + 1 for i, word in enumerate(words)}
     rows = [words_in(caption) for caption in captions]
     for word in (word for row in rows for word in row if strict and word not in number):
@@ -88,7 +88,7 @@ def word_ids(captions, words, strict=False):
         raise CaptionError(f"unknown word {word[:40]!r}: no caption of the pictures has it. Nearest known: "
                            f"{', '.join(near) or 'none, these pictures have no captions'}")
     known = [[number[word] for word in row if word in number][:LENGTH] for row in rows]
-    longest = max([1, *map(len, known)])
+    longest = max([least, *map(len, known)])
     return torch.tensor([row + [0] * (longest - len(row)) for row in known])
 
 
@@ -117,14 +117,14 @@ def _from_table(table):
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
-    between = max(",;\t", key=text.split("\n")[0].count)
+    between = re.findall(r"[,;\t]", text.split("\n")[0])[:1] or [","]
     said = []
-    for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=between), 1):
+    for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=between[0]), 1):
         if not "".join(row).strip() or number == 1 and row[0].strip().lower() in HEADS:
             continue
         file = table.parent / row[0].strip().replace("\\", "/")
         if len(row) < 2 or not file.is_file():
             why = "names no file of that folder" if len(row) > 1 else "has no caption"
-            raise DataError(f"{table}, line {number}: {between.join(row)[:80]!r} {why}; expected file,caption")
-        said.append((file, between.join(row[1:]).strip()))
+            raise DataError(f"{table}, line {number}: {between[0].join(row)[:80]!r} {why}; expected file,caption")
+        said.append((file, between[0].join(row[1:]).strip()))
     return said

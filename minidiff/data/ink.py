@@ -9,6 +9,7 @@ from minidiff.data.rendering import moments, stroke_width
 
 SIDE, BOX = 32, 20                                               # of a picture, and of the ink in it, in pixels
 THIN = 1.5                                                       # pixels: thinner strokes are made as wide
+WIDE = 1.5                                                       # times as wide as tall is hardly a single digit
 CHROMA, SATURATION = 0.15, 0.35                                  # from which ink has a color, and is not black or gray
 
 
@@ -148,6 +149,8 @@ def as_mnist(ink):
     if grow >= 1:
         ink = _thickened(_resized(ink, 8 * BOX), grow)
         said = f"strokes of {width:.1f} pixels made {THIN:g} wide, "
+    if ink.shape[3] > WIDE * ink.shape[2]:
+        said += "much wider than tall (are these several digits?), "
     small = _resized(ink, BOX)[0]
     small = small / small.max()
     _, center, _ = moments(small)

@@ -95,7 +95,8 @@ def table(results):
 def parser():
     """The options of the command line."""
     top = argparse.ArgumentParser(prog=PROGRAM, description="Check the answers to the exercises.")
-    top.add_argument("answers", nargs="?", metavar="FILE", help="your answers: Python, with names like answer_1_2")
+    top.add_argument("answers", nargs="?", metavar="FILE",
+                     help="your answers: Python with names like answer_1_2, or a notebook with its checks")
     top.add_argument("--template", action="store_true", help="print a file with all exercises, to be filled in")
     top.add_argument("-o", "--output", metavar="FILE", help="write the template there (never over an existing file)")
     top.add_argument("--hints", nargs="+", metavar=("ID", "NUMBER"),

@@ -27,12 +27,13 @@ class AnswersError(FileError):
 
 @dataclass
 class Statement:
-    """One statement of somebody's code: the row in which it begins, its lines, the names that it binds or changes,
-    and, where it hands in an answer by `check("1.2", f)`, what it says instead: `answer_1_2 = f`."""
+    """One statement of somebody's code: the row in which it begins, its lines, the names that it binds, those whose
+    things it changes, and, where it hands in an answer by `check("1.2", f)`, what it says instead: `answer_1_2 = f`."""
 
     row: int
     lines: list
     binds: set
+    changes: set
     said: str
 
 
@@ -134,7 +135,7 @@ def statements(cell, row=0, name=""):
     lines = cell.split("\n")
     for node in tree.body:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        yield Statement(row + first - 1, lines[first - 1:node.end_lineno], bound_by(node), said_by(node))
+        yield Statement(row + first - 1, lines[first - 1:node.end_lineno], *bound_by(node), said_by(node))
 
 
 def said_by(node):
@@ -149,33 +150,50 @@ def said_by(node):
 
 
 def needed(found):
-    """Of all statements those that hand in an answer, and those that make or change what these need, in their order."""
-    wanted, kept = {"*"}, [False] * len(found)
-    while True:
-        new = [i for i, one in enumerate(found) if not kept[i] and (
-            one.said or one.binds & wanted or any(map(ANSWER.match, one.binds)))]
-        if not new:
-            return [one for one, keep in zip(found, kept, strict=True) if keep]
-        for i in new:
-            kept[i] = True
-            wanted |= used_by(found[i].said or "\n".join(found[i].lines))
+    """Of all statements those that hand in an answer and those that made what these need, as it was there; in order."""
+    kept = {i for i, one in enumerate(found) if one.said or "*" in one.binds or any(map(ANSWER.match, one.binds))}
+    new = list(kept)
+    while new:
+        user = new.pop()
+        for name in used_by(found[user].said or "\n".join(found[user].lines)):
+            more = set(makers_of(name, user, found)) - kept
+            kept |= more
+            new += more
+    return [found[i] for i in sorted(kept)]
+
+
+def makers_of(name, user, found):
+    """The statements that made a name what it was for the statement `user`: the last one that bound it, whatever may
+    have bound it instead (`if`, `for`), and what changed it afterwards."""
+    makers = [i for i, one in enumerate(found) if name in one.binds and i != user]
+    before = [i for i in makers if i < user]
+    sure = [i for i in before if not re.match(r"(if|for|while|with|try)\b", found[i].lines[0])]
+    first = max(sure, default=0)
+    if not before:                                               # used in a function, bound before it is called
+        return makers[:1]
+    if re.match(r"(from|import)\b", found[first].lines[0]):      # `show.grid(...)` changes nothing
+        return [i for i in before if i >= first]
+    return [i for i in range(first, user) if name in found[i].binds | found[i].changes]
 
 
 def bound_by(node):
-    """The names that a statement binds, or whose things it changes: `def x`, `x = 1`, `x[0] = 1`, `x.append(1)`."""
+    """The names that a statement binds (`x = 1`, `def x`, `import x`), and those whose things it changes (`x += 1`,
+    `x[0] = 1`, `x.append(1)`)."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return {node.name}
-    names = set()
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
-        names |= {part.id for part in ast.walk(node.value.func) if isinstance(part, ast.Name)}
+        return {node.name}, set()
+    names, changed = set(), set()
     for part in ast.walk(node):
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
             names.add(part.id)
         elif isinstance(part, (ast.Subscript, ast.Attribute)) and isinstance(part.ctx, ast.Store):
-            names |= {base.id for base in ast.walk(part.value) if isinstance(base, ast.Name)}
+            changed |= {base.id for base in ast.walk(part.value) if isinstance(base, ast.Name)}
+        elif isinstance(part, ast.Expr) and isinstance(getattr(part.value, "func", None), ast.Attribute):
+            changed |= {base.id for base in ast.walk(part.value.func) if isinstance(base, ast.Name)}
         elif isinstance(part, ast.alias):
             names.add((part.asname or part.name).split(".")[0])
-    return names
+    added = {part.target.id for part in ast.walk(node)
+             if isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name)}
+    return names - added, changed | added
 
 
 def used_by(code):

@@ -1,6 +1,7 @@
 """Pictures of one's own: a small UNet learns to draw more of them, in pixels, and hears the words of their captions."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from minidiff.pipelines.text2image import GUIDANCE, STEPS
 from minidiff.tools import show
 from minidiff.tools.checks import check, kind_of
 from minidiff.tools.files import atomic_write
-from minidiff.tools.runtime import autocast, budget, noise_for
+from minidiff.tools.runtime import budget, noise_for
 from minidiff.training.checkpoint import load_model
 
 SAID = 0.9                                                       # share of the words that are told in training
@@ -48,26 +49,35 @@ def recipe(own, seed=0, device="cpu", steps=None, batch=None):
     return made
 
 
+@dataclass
+class OwnMachine:
+    """The trained UNet, the words that it knows, and how many of them the longest of its captions had."""
+
+    unet: torch.nn.Module
+    words: tuple
+    length: int
+
+
 def load(path, device="cpu"):
-    """The trained UNet in a checkpoint, and the words that it knows."""
-    model, kept = load_model(path, UNet, UNetConfig)
-    return model.to(device), tuple(kept["settings"]["objective"].get("words", ()))
+    """The machine in a checkpoint."""
+    unet, kept = load_model(path, UNet, UNetConfig)
+    learned = kept["settings"]["objective"]
+    return OwnMachine(unet.to(device), tuple(learned["words"]), learned["length"])
 
 
 @torch.no_grad()
-def draw(captions, seeds, model, words, guidance=GUIDANCE, steps=STEPS):
+def draw(captions, seeds, machine, guidance=GUIDANCE, steps=STEPS):
     """Captions made of known words, and a seed for each -> pictures (B, 3, 32, 32) in [-1, 1]."""
     check(len(captions) == len(seeds), f"one seed per caption: got {len(captions)} captions and {len(seeds)} seeds")
-    device, cond, denoise = next(model.parameters()).device, None, model
-    ids = word_ids(captions, words, strict=True)                 # (B, L)
-    if words:
-        cond = states_of(ids, len(words)).to(device)
-        denoise = guided(model, torch.zeros_like(cond[:1]), guidance)
+    unet, cond, count = machine.unet, None, len(machine.words)
+    device, denoise = next(unet.parameters()).device, unet
+    ids = word_ids(captions, machine.words, machine.length, strict=True)               # (B, L)
+    if count:
+        cond = states_of(ids, count).to(device)
+        denoise = guided(unet, torch.zeros_like(cond[:1]), guidance)
     noise = noise_for(seeds, (3, 32, 32)).to(device)
-    walk = sample(clipped(denoise, model.schedule), noise, model.schedule, steps, heun_step, cond,
-                  spacing=karras_levels)
-    with autocast(device):
-        return last(walk).float().clamp(-1, 1)
+    walk = sample(clipped(denoise, unet.schedule), noise, unet.schedule, steps, heun_step, cond, spacing=karras_levels)
+    return last(walk).clamp(-1, 1)
 
 
 def about(own):
@@ -77,11 +87,12 @@ def about(own):
     return f"{len(own.pictures):,} pictures, cut to 32 x 32{few}; {known}{', ...' if len(own.words) > 12 else ''}"
 
 
-def write_sheet(own, model, folder, seed=0):
+def write_sheet(own, unet, folder, seed=0):
     """Draw eight pictures of each of the commonest captions into FOLDER/own_pictures.png -> what there is to see."""
     captions, each = [said for said, _ in Counter(own.captions).most_common(6)] or [""], budget(full=8, small=8, fast=2)
+    machine = OwnMachine(unet, own.words, own.ids.shape[1])
     drawn = draw([said for said in captions for _ in range(each)], [seed + i for i in range(each)] * len(captions),
-                 model, own.words)
+                 machine)
     path = Path(folder) / SHEET
     with atomic_write(path) as draft:
         show.sheet(drawn, captions).savefig(draft, format="png")
@@ -93,5 +104,8 @@ def write_sheet(own, model, folder, seed=0):
 
 def copies(drawn, pictures):
     """How many of the drawn pictures are copies: three times nearer to one of `pictures` than to the next."""
-    distance, _ = nearest(drawn, pictures.unique(dim=0).to(drawn.device))
+    others = pictures.unique(dim=0).to(drawn.device)
+    if len(others) < 2:
+        return 0
+    distance, _ = nearest(drawn, others)
     return int((distance[:, 0] < distance[:, 1] / 3).sum())

@@ -93,13 +93,13 @@ def environment(**values):
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name)
+            os.environ.pop(name, None)
             os.environ.update({} if value is None else {name: value})
 
 
 def device_name():
     """The device that is asked for: MINIDIFF_DEVICE, else cuda where torch reports a GPU, else cpu."""
-    return os.environ.get("MINIDIFF_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    return os.environ.get("MINIDIFF_DEVICE", "").lower() or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def pick_device(name=None):

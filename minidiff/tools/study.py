@@ -43,7 +43,8 @@ def load(name, folder="studies"):
     path = next((path for path in places if path.exists()), places[0])
     again = f"`python notebooks/studies/{name}.py` makes it anew"
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing. It is part of the repository; {again}")
+        where = "" if root else ", and here is only the package: clone it and start there"
+        raise FileNotFoundError(f"{path} is missing. It is part of the repository{where}; {again}")
     return read_json(path, f"Restore it: git checkout {path}, or {again}")
 
 

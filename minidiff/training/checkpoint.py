@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch.overrides import TorchFunctionMode
 
 from minidiff.tools.checks import check, kind_of
@@ -32,13 +32,12 @@ def save_checkpoint(path, tensors, about):
                                  "(too high a learning rate?). What was there before is untouched")
     about = json.dumps(about)
     with atomic_write(path, CheckpointError, (OSError, SafetensorError)) as draft:
-        save_file(tensors, draft, {"about": about, "checksum": checksum(about, tensors)})
+        draft.write_bytes(save(tensors, {"about": about, "checksum": checksum(about, tensors)}))
 
 
 def read_about(path):
     """The description in a checkpoint, without its tensors and unchecked: for a quick first look, which may fail."""
-    with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["about"])
+    return json.loads(header_of(Path(path).read_bytes())["__metadata__"]["about"])
 
 
 def load_checkpoint(path):
@@ -46,8 +45,13 @@ def load_checkpoint(path):
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: `python -m minidiff train` makes it")
-    with opened(path) as file:                                   # copies: the file may be written to later
-        kept, found = file.metadata() or {}, {name: file.get_tensor(name).clone() for name in file.keys()}
+    found, kept = read_file(path)
+    if not kept.keys() & {"about", "checksum"}:
+        raise CheckpointError(f"{path} was not written by minidiff. Move it elsewhere: `python -m minidiff train` "
+                              "writes what belongs there")
+    if "sha256" in kept:
+        raise CheckpointError(f"{path} was written by an older minidiff, which did not seal descriptions. Move it "
+                              "elsewhere and train again: `python -m minidiff train`")
     if kept.get("checksum") != checksum(kept.get("about", ""), found):
         raise damaged(path, "its checksum does not fit its contents")
     with fitting(path):
@@ -67,7 +71,7 @@ def load_model(path, model_class, config_class):
         wanted = model.state_dict()
         found = {name.removeprefix("model."): t for name, t in tensors.items()}
         check_fits(found, wanted)
-        model.load_state_dict({name: torch.empty_like(wanted[name], device="cpu").copy_(t)
+        model.load_state_dict({name: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t
                                for name, t in found.items()}, assign=True)
     return model.eval().requires_grad_(False), about
 
@@ -80,7 +84,7 @@ class Unfilled(TorchFunctionMode):
         tensors = [x for x in (*args, *(kwargs or {}).values()) if torch.is_tensor(x)]
         if getattr(function, "__name__", "") in ("normal_", "mul", "log") and [t.is_meta for t in tensors] == [True]:
             return tensors[0]
-        return function(*args, **(kwargs or {}))
+        return (torch.empty if function is torch.randn else function)(*args, **(kwargs or {}))
 
 
 def rebuild(config_class, kept):
@@ -108,34 +112,33 @@ def check_fits(found, wanted):
         check(t.dtype == wanted[name].dtype, f"{name} is {kind_of(t)}, and {str(wanted[name].dtype)[6:]} is expected")
 
 
-@contextmanager
-def opened(path):
-    """The safetensors file at a path, open for reading; it is called damaged only where its contents make no sense."""
+def read_file(path):
+    """A safetensors file -> tensors, metadata; it is called damaged only where its contents make no sense.
+
+    It is opened here and not by safetensors, which calls each failure "no such file", makes files for one user only,
+    and knows no names but in UTF-8.
+    """
     try:
-        with open(path, "rb") as file:                           # safetensors calls each failure "no such file"
-            pointer = file.read(20) == b"version https://git-"
-        with safe_open(path, "pt") as file:
-            kept = file.metadata() or {}
-            if not kept.keys() & {"about", "checksum"}:
-                raise CheckpointError(f"{path} was not written by minidiff. Move it elsewhere: `python -m minidiff "
-                                      "train` makes the one that belongs there")
-            if "sha256" in kept:
-                raise CheckpointError(f"{path} was written by an older minidiff, which did not seal descriptions. Move "
-                                      "it elsewhere and train again: `python -m minidiff train`")
-            yield file
-    except CheckpointError:
-        raise
+        content = path.read_bytes()
     except IsADirectoryError as error:
         raise CheckpointError(f"{path} is a folder, where a file belongs. Move it elsewhere: `python -m minidiff "
                               "train` makes the file") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read here ({one_line(error)})") from error
+    if content.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path} is only the pointer that Git LFS keeps: `git lfs pull` gets the file")
+    try:
+        found = {name: t.clone() for name, t in load(content).items()}
+        return found, header_of(content).get("__metadata__") or {}
     except Exception as error:       # safetensors and torch fail in many ways
         if device_trouble(error):
             raise
-        if pointer:
-            raise CheckpointError(f"{path} is only the pointer that Git LFS keeps: `git lfs pull` gets it") from error
         raise damaged(path, one_line(error)) from error
+
+
+def header_of(content):
+    """What a safetensors file says of its contents: JSON, whose length stands in the first eight bytes."""
+    return json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
 
 
 def damaged(path, why):

@@ -12,7 +12,7 @@ from minidiff.pipelines import report, text2image
 from minidiff.tools import budget, study
 from minidiff.training import run
 
-SEEDS = (10, 11, 12)
+SEEDS = budget([10, 11, 12], [10, 11, 12], [10])
 
 
 class MaskedBlock(blocks.Block):
@@ -54,7 +54,7 @@ def main(path=None):
                             "held_out": score["held_out"]["joint"], "diversity": score["diversity"],
                             "frechet": score["frechet"], "frechet_floor": score["frechet_floor"]})
             print(results[-1], flush=True)
-    study.keep(__file__, {"seeds": list(SEEDS), "n": n}, results, path)
+    study.keep(__file__, {"seeds": SEEDS, "n": n}, results, path)
 
 
 if __name__ == "__main__":
