@@ -36,6 +36,7 @@ The house, in reading order: the subject first, the machinery after it.
         dit.py              the denoiser as a transformer
         autoencoder.py      pictures to latents and back
         classifier.py       the network that reads digits
+        lora.py             an adapter: thin weights that learn beside frozen ones
     evaluation/             a number about quality
         readers.py          what is in a picture: its digit, color, stroke and lean
         metrics.py          accuracy, Frechet distance, diversity, PSNR, recall, nearest neighbors
@@ -52,7 +53,7 @@ The house, in reading order: the subject first, the machinery after it.
         text2image.py       trains all parts and joins them: from a caption to a picture
         own_pictures.py     trains a UNet on a folder of one's own pictures
         report.py           measures the whole machine
-        few_steps.py        trains a student that draws in one call
+        few_steps.py        trains a student that draws in one call, or in a few
 
     training/               how anything is trained
         loop.py             the recipe and the training loop, which can be killed and goes on
@@ -74,7 +75,7 @@ The house, in reading order: the subject first, the machinery after it.
         checker.py          is an answer right, and if not, which mistake is it?
         answers.py          reads a file of answers in whatever form it is handed in
         differences.py      what is wrong with an outcome, in words
-        ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py   one file per notebook
+        ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py ch7.py ch7b.py   one per notebook
 
 Where does a new thing go?
     To draw or make data: data.  Mathematics on (xt, t, eps) for any denoiser: diffusion.  A number about quality:

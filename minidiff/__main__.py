@@ -17,7 +17,7 @@ from minidiff.data import (
     sentence,
 )
 from minidiff.evaluation import read
-from minidiff.pipelines import classifier, own_pictures, report, text2image
+from minidiff.pipelines import classifier, few_steps, own_pictures, report, text2image
 from minidiff.pipelines.text2image import GUIDANCE, STEPS
 from minidiff.tools import DeviceError, FileError, atomic_write, show, trained_folder, write_json
 from minidiff.tools.checks import check, check_whole
@@ -46,13 +46,7 @@ def parser():
         return sub
 
     train = command("train", "train the classifier, CLIP, the autoencoder and the UNet, one after the other")
-    train.add_argument("--budget", choices=BUDGETS, help="fast: seconds, only to try the machinery; small: minutes on "
-                       "two CPU cores; full: a GPU (default: MINIDIFF_BUDGET, else by what the machine has)")
-    train.add_argument("--save-every", type=float, default=15.0, metavar="SECONDS",
-                       help="how often the training is kept (default: %(default)s)")
-    train.add_argument("--pictures", metavar="FOLDER", help="train on your own pictures instead: with a captions.csv "
-                       "(file,caption), with sub-folders whose names are the captions, or without either")
-
+    training_options(train)
     draw = command("draw", "draw captions; without one, the gallery")
     draw.add_argument("captions", nargs="*", metavar="CAPTION",
                       help='such as "a thick red seven leaning left"; every word may be left out')
@@ -65,10 +59,29 @@ def parser():
     score.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: FOLDER/report.json)")
     score.add_argument("--n", type=int, help="how many captions (default: 1,000 in the small budget)")
     for sub in (draw, score):
-        sub.add_argument("--guidance", type=float, default=GUIDANCE,
-                         help="0 ignores the caption, 1 is plain, more exaggerates (default: %(default)s)")
-        sub.add_argument("--steps", type=int, default=STEPS, help="steps from noise to picture (default: %(default)s)")
+        drawing_options(sub)
     return top
+
+
+def training_options(train):
+    """What is trained, and how."""
+    train.add_argument("--budget", choices=BUDGETS, help="fast: seconds, only to try the machinery; small: minutes on "
+                       "two CPU cores; full: a GPU (default: MINIDIFF_BUDGET, else by what the machine has)")
+    train.add_argument("--save-every", type=float, default=15.0, metavar="SECONDS",
+                       help="how often the training is kept (default: %(default)s)")
+    train.add_argument("--pictures", metavar="FOLDER", help="train on your own pictures instead: with a captions.csv "
+                       "(file,caption), with sub-folders whose names are the captions, or without either")
+    train.add_argument("--few", action="store_true", help="also train the student that draws in one call, or in a few "
+                       "(a minute more)")
+
+
+def drawing_options(sub):
+    """How a command draws."""
+    sub.add_argument("--guidance", type=float, default=GUIDANCE,
+                     help="0 ignores the caption, 1 is plain, more exaggerates (default: %(default)s)")
+    sub.add_argument("--steps", type=int, default=STEPS, help="steps from noise to picture (default: %(default)s)")
+    sub.add_argument("--calls", type=int, metavar="N", help="ask the student that `train --few` left so many times for "
+                     "a picture: 1, or a few; without guidance, which it has learned")
 
 
 def near(path):
@@ -81,7 +94,7 @@ def run_train(options):
     own = load_folder(options.pictures) if options.pictures else None
     if own:
         print(own_pictures.about(own))
-    for recipe in [own_pictures.recipe(own, options.seed, pick_device())] if own else text2image.recipes(options.seed):
+    for recipe in [own_pictures.recipe(own, options.seed, pick_device())] if own else stages(options):
         path = Path(options.folder) / f"{recipe.name}.safetensors"
         size = sum(p.numel() for p in recipe.model.parameters())
         with tqdm(total=recipe.steps, desc=f"{recipe.name:12}{size / 1e6:5.2f}M", unit="step", mininterval=0.5) as bar:
@@ -95,6 +108,23 @@ def run_train(options):
         print(f"Trained. The parts are in {options.folder}/")
 
 
+def stages(options):
+    """The recipes of the whole machine, and of its student where it is asked for."""
+    yield from text2image.recipes(options.seed)
+    if options.few:
+        parts = text2image.load(options.folder)
+        yield few_steps.student_recipe(parts, load_captioned_digits(parts.device)[0], options.seed)
+
+
+def machine(options):
+    """The trained machine, or its student, and how it is to draw."""
+    parts = text2image.load(options.folder)
+    if options.calls is None:
+        return parts, {"guidance": options.guidance, "steps": options.steps}
+    check_whole("--calls", options.calls)
+    return few_steps.load(Path(options.folder) / "student.safetensors", parts), few_steps.calls(options.calls)
+
+
 def run_draw(options):
     """Draw what is asked for, or the gallery."""
     check_whole("--n", options.n)
@@ -104,27 +134,27 @@ def run_draw(options):
           f'several captions of one word each: did you mean "{" ".join(options.captions)}", in quotes?')
     path = Path(options.output or Path(options.folder) / ("drawing.png" if options.captions else "gallery.png"))
     check(path.suffix in (".png", ".jpg", ".pdf", ".svg"), f"-o {path}: expected a .png, .jpg, .pdf or .svg file")
-    parts = None if options.pictures else text2image.load(options.folder)
     if options.pictures:
         figure = own_figure(options)
     elif not options.captions:
-        figure = gallery(parts, options)
+        figure = gallery(options)
     else:
+        parts, drawing = machine(options)
         captions = [caption for caption in options.captions for _ in range(options.n)]
         seeds = [options.seed + i for i in range(options.n)] * len(options.captions)
-        pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
-        figure = show.sheet(pictures, options.captions)
+        figure = show.sheet(text2image.draw(captions, seeds, parts, **drawing), options.captions)
     with atomic_write(path) as draft:
         figure.savefig(draft, format=path.suffix[1:], dpi=show.PIXELS)
     print(f"Drawn: {path}")
 
 
-def gallery(parts, options):
+def gallery(options):
     """The gallery: sixteen captions and one film from noise to picture."""
+    parts, drawing = machine(options)
     captions = [sentence(row) for row in GALLERY]
     seeds = [options.seed + i for i in range(len(captions))]
-    pictures = text2image.draw(captions, seeds, parts, options.guidance, options.steps)
-    film = list(text2image.denoising(captions[:1], seeds[:1], parts, options.guidance, options.steps))
+    pictures = text2image.draw(captions, seeds, parts, **drawing)
+    film = list(text2image.denoising(captions[:1], seeds[:1], parts, **drawing))
     film = film[::-(-len(film) // 10)][:-1] + film[-1:]          # at most ten, the last one included
     frames = [parts.autoencoder.decode(z)[0] for _, z in film]
     new = is_held_out(torch.tensor(GALLERY)).tolist()
@@ -162,12 +192,13 @@ def run_score(options):
     """Measure, write the report, print it."""
     check(options.n is None or options.n >= 20,
           f"--n must be at least 20, got {options.n}: fewer captions measure nothing")
-    parts = text2image.load(options.folder)
+    parts, drawing = machine(options)
     with environment(MINIDIFF_BUDGET=report.trained_budget(options.folder)):           # the same digits as in training
         train_digits, val_digits = load_captioned_digits(parts.device)
-        result = report.score(parts, train_digits, val_digits, options.n, options.seed, options.guidance, options.steps)
+        result = report.score(parts, train_digits, val_digits, options.n, options.seed, **drawing)
         result |= report.about_training(options.folder)
-    path = Path(options.output or Path(options.folder) / "report.json")
+    name = "report.json" if options.calls is None else "report_few.json"
+    path = Path(options.output or Path(options.folder) / name)
     write_json(result, path)
     print(report.table(result) + f"\nwritten to {path}")
 

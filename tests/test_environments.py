@@ -72,7 +72,7 @@ def test_the_same_weights_draw_the_same_with_and_without_bf16_and_with_one_threa
     for bf16, count in (("0", 1), ("1", 1), ("0", 2)):
         monkeypatch.setenv("MINIDIFF_BF16", bf16)
         threads(count)
-        drawn[bf16, count] = text2image.draw(CAPTIONS, [3, 5], parts, steps=3)
+        drawn[bf16, count] = text2image.draw(CAPTIONS, [3, 5], parts, steps=2)
     assert torch.equal(drawn["0", 1], drawn["1", 1])             # drawing is float32 on every CPU
     torch.testing.assert_close(drawn["0", 1], drawn["0", 2], atol=1e-3, rtol=0)
 
@@ -99,6 +99,10 @@ def test_a_gpu_draws_and_learns_what_the_cpu_does(trained, monkeypatch):
 
 BARE = """
 import sys, torch
+from minidiff.pipelines import text2image
+before = set(sys.modules)
+text2image.load(sys.argv[1], "cpu")
+print({"torch._dynamo", "sympy"} & (set(sys.modules) - before), "scipy.optimize" in sys.modules)
 from minidiff import exercises
 from minidiff.tools import show, show_attention
 show.grid(torch.zeros(2, 3, 32, 32), ["ein Bild", "noch eins"]).savefig("Bild \\xfc.png")
@@ -110,16 +114,18 @@ runpy.run_module("minidiff.exercises", run_name="__main__")
 """
 
 
-def test_without_a_display_and_with_a_terminal_of_letters_only_figures_are_drawn_and_hints_told(tmp_path):
+def test_without_a_display_and_with_a_terminal_of_letters_only_figures_are_drawn_and_hints_told(trained, tmp_path):
+    """And nothing large is imported to load the parts: torch's compiler takes a second, scipy's optimizers half."""
     folder = tmp_path / "Größe 1 ü"
     folder.mkdir()
-    bare = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")}
+    ours = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "PYTHONUTF8")
+    bare = {key: value for key, value in os.environ.items() if key not in ours}
     bare |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
-    done = subprocess.run([sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-c", BARE], cwd=folder, env=bare,
-                          capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-c", BARE, trained], cwd=folder,
+                          env=bare, capture_output=True, text=True)
     said = done.stdout.splitlines()
-    assert (done.returncode, done.stderr, said[0]) == (0, "", "[] False 1")
-    assert said[1].startswith("1. ") and said[3].startswith("3. ") and "?" in done.stdout
+    assert (done.returncode, done.stderr, said[:2]) == (0, "", ["set() False", "[] False 1"])
+    assert said[2].startswith("1. ") and said[4].startswith("3. ") and "?" in done.stdout
     picture, = folder.glob("Bild *.png")                         # its name is in the child's encoding, not in ours
     assert picture.read_bytes()[:4] == b"\x89PNG"
 

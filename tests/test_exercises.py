@@ -116,6 +116,29 @@ ANSWERS = {                                                      # id -> a right
         [(p.amax(0) - q.amax(0)).square().mean().sqrt() / 2
          for (p, a), (q, b) in itertools.combinations(zip(pictures, attributes), 2)
          if (a == b)[[0, 2, 3]].all()]).mean(),
+    "7.1": lambda x0, eps, angle: torch.stack(                   # a quarter of a turn ahead
+        [math.cos(phi + math.pi / 2) * x + math.sin(phi + math.pi / 2) * e
+         for x, e, phi in zip(x0, eps, angle.tolist())]),
+    "7.2": lambda eps, xt, t, s, schedule: (
+        schedule.signal[s] / schedule.signal[t] * (xt - schedule.noise[t] * eps) + schedule.noise[s] * eps),
+    "7.5": lambda predict, x0, eps, tau: torch.stack(
+        [F.mse_loss(u, e - x) for u, x, e in zip(predict(torch.stack(
+            [torch.lerp(x, e, share) for x, e, share in zip(x0, eps, tau)]), tau), x0, eps)]),
+    "7.7": (lambda x, t, schedule: x * (lambda signal, noise: 1 / signal / (1 + noise / signal))(*schedule.at(t, x)),
+            lambda y, t, schedule: torch.stack([sum(schedule.curves[i]) * p for i, p in zip(t.tolist(), y)])),
+    "7.6": lambda velocity, x, steps: [x := x - velocity(x, 1 - i / steps) / steps for i in range(steps)][-1],
+    "7.4": lambda z, data: data.sort().values[(z[:, None] > z).sum(1)],
+    "7.12": lambda v, xt, t, schedule: torch.stack(              # turned back by its own angle
+        [x * math.cos(phi) - p * math.sin(phi) for p, x, phi in zip(v, xt, torch.atan2(
+            schedule.noise, schedule.signal)[t].tolist())]),
+    "7.10": lambda predict, noise, x0, tau, generator: F.mse_loss(
+        predict(torch.stack([torch.lerp(x, e, share) for x, e, share in zip(x0, noise, tau)]),
+                tau.view(-1, *[1] * (x0.ndim - 1))), noise - x0),
+    "7.11": lambda xs, xt, t, s, schedule: (lambda k_t, k_s: (   # a straight line in y = x / signal over k
+        (k_t * xs / schedule.curves[s][0] - k_s * xt / schedule.curves[t][0]) / (k_t - k_s)))(
+        *(schedule.curves[level][1] / schedule.curves[level][0] for level in (t, s))),
+    "7.14": lambda student, null, w, xt, t, cond: torch.cat(
+        [student(xt[i:i + 1], t[i:i + 1], cond[i:i + 1]) for i in range(len(xt))]),
 }
 
 
@@ -261,7 +284,7 @@ def a_step_with_the_picture_in_mind(denoise, xt, t, s, schedule):
 
 def test_there_are_enough_of_every_kind():
     chapters = {e.chapter: [other for other in EVERY.values() if other.chapter == e.chapter] for e in EVERY.values()}
-    assert list(chapters) == list("123456") and len(EVERY) >= 48
+    assert list(chapters) == list("1234567") and len(EVERY) >= 62
     for chapter, mine in chapters.items():
         assert [e.id for e in mine] == [f"{chapter}.{i + 1}" for i in range(len(mine))] and len(mine) >= 8
         assert {e.kind for e in mine} == set(KINDS) and sum(len(e.mistakes) for e in mine) >= 20
@@ -460,7 +483,7 @@ def test_a_case_can_be_tried_by_hand():
 
 
 @pytest.mark.parametrize("id, number, hint", [("1.2", 9, "3 cases"), ("1.2", 0, "counted from 1"),
-                                              ("1.1", 1, "no cases"), ("7.7", 1, "Nearest")])
+                                              ("1.1", 1, "no cases"), ("77.7", 1, "Nearest")])
 def test_a_case_that_is_not_there_is_named(id, number, hint):
     with pytest.raises(ValueError, match=hint):
         case(id, number)

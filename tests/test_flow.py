@@ -11,19 +11,20 @@ from minidiff.diffusion import (
     add_noise,
     angle_step,
     clean_guess,
+    consistency_step,
     consistency_target,
     ddim_step,
     denoiser_on_the_chord,
     denoising_loss,
     exact_denoiser,
     from_eps,
+    jump,
     last,
     on_the_chord,
     pair_loss,
     progressive_target,
     quantile_map,
     sample,
-    sample_consistency,
     straightness,
 )
 from minidiff.tools import generator_for
@@ -88,48 +89,74 @@ def test_in_one_dimension_the_flow_is_the_quantile_map():
     torch.testing.assert_close(quantile_map(PAIR, z), walked, atol=0.01, rtol=0)      # level S keeps a little signal
 
 
+def levels(*values):
+    """Levels (B,) as integers."""
+    return torch.tensor(values)
+
+
+def test_a_jump_is_a_ddim_step_where_each_picture_has_levels_of_its_own():
+    xt, denoise = torch.randn(3, 3, generator=DICE, dtype=torch.float64), exact_denoiser(NARROW, COSINE)
+    jumped = jump(denoise, xt, levels(1000, 600, 7), levels(700, 0, 2), COSINE)
+    steps = [ddim_step(denoise, xt[i:i + 1], t, s, COSINE) for i, (t, s) in enumerate(((1000, 700), (600, 0), (7, 2)))]
+    torch.testing.assert_close(jumped, torch.cat(steps))
+
+
 def test_one_step_to_the_progressive_target_lands_where_two_steps_do():
-    xt, denoise = torch.randn(5, 3, generator=DICE, dtype=torch.float64), exact_denoiser(NARROW, COSINE)
-    target = progressive_target(denoise, xt, 800, 500, 200, COSINE)
+    xt, denoise = torch.randn(2, 3, generator=DICE, dtype=torch.float64), exact_denoiser(NARROW, COSINE)
+    t, middle, s = levels(800, 1000), levels(500, 600), levels(200, 0)
+    target = progressive_target(denoise, xt, t, middle, s, COSINE)
+
     def student(x, t, cond=None):
         signal, noise = COSINE.at(t, like=x)
         return (x - signal * target) / noise
 
-    two = ddim_step(denoise, ddim_step(denoise, xt, 800, 500, COSINE), 500, 200, COSINE)
-    torch.testing.assert_close(ddim_step(student, xt, 800, 200, COSINE), two)
+    two = jump(denoise, jump(denoise, xt, t, middle, COSINE), middle, s, COSINE)
+    torch.testing.assert_close(jump(student, xt, t, s, COSINE), two)
+
+
+def flow_of_narrow(x, t, cond=None):
+    """The exact flow map of a Gaussian, told as a denoiser: the picture it sees is where the flow ends."""
+    signal, noise = COSINE.at(t, like=x)
+    std = (signal**2 * NARROW.std**2 + noise**2).sqrt()
+    x0 = NARROW.means + NARROW.std * (x - signal * NARROW.means) / std
+    return (x - signal * x0) / noise.clamp_min(1e-12)
 
 
 def test_a_consistent_student_guesses_the_same_point_from_everywhere_on_a_path():
-    """The exact flow map of a Gaussian, told as a denoiser, is a fixed point of consistency distillation."""
-    def flow(x, t, cond=None):
-        signal, noise = COSINE.at(t, like=x)
-        std = (signal**2 * NARROW.std**2 + noise**2).sqrt()
-        x0 = NARROW.means + NARROW.std * (x - signal * NARROW.means) / std
-        return (x - signal * x0) / noise.clamp_min(1e-12)
-
     xt, teacher = torch.randn(5, 3, generator=DICE, dtype=torch.float64), exact_denoiser(NARROW, COSINE)
-    guess = clean_guess(flow, xt, torch.full((5,), 600), COSINE)
-    torch.testing.assert_close(consistency_target(flow, teacher, xt, 600, 599, COSINE), guess, atol=1e-5, rtol=0)
-    torch.testing.assert_close(clean_guess(flow, xt, torch.zeros(5).long(), COSINE), xt)           # the boundary
-    torch.testing.assert_close(consistency_target(flow, teacher, xt, 2, 0, COSINE),
-                               ddim_step(teacher, xt, 2, 0, COSINE))
-    drawn = sample_consistency(flow, torch.randn(4_000, 3, generator=DICE), COSINE, [500],
-                               noise=lambda: torch.randn(4_000, 3, generator=DICE))
-    assert drawn.mean().item() == pytest.approx(0.7, abs=0.02) and drawn.std().item() == pytest.approx(0.3, abs=0.01)
+    t = levels(600, 600, 600, 600, 600)
+    guess = clean_guess(flow_of_narrow, xt, t, COSINE)
+    torch.testing.assert_close(consistency_target(flow_of_narrow, teacher, xt, t, t - 1, COSINE), guess, atol=1e-5,
+                               rtol=0)
+    torch.testing.assert_close(clean_guess(flow_of_narrow, xt, t * 0, COSINE), xt)     # the boundary
+    torch.testing.assert_close(consistency_target(flow_of_narrow, teacher, xt, t, t * 0, COSINE),
+                               jump(teacher, xt, t, t * 0, COSINE))
+
+
+def test_a_consistent_student_draws_the_cloud_with_any_number_of_calls():
+    z = torch.randn(4_000, 3, generator=DICE)
+    for steps in (1, 3):
+        drawn = last(sample(flow_of_narrow, z, COSINE, steps, consistency_step, seeds=range(4_000)))
+        assert drawn.mean().item() == pytest.approx(0.7, abs=0.02)
+        assert drawn.std().item() == pytest.approx(0.3, abs=0.01)
 
 
 def test_a_student_of_pairs_has_no_loss_where_the_flow_leads_and_the_variance_where_data_are_drawn_at_random():
     z = torch.randn(20_000, 3, generator=DICE, dtype=torch.float64)
-    signal, noise = COSINE.curves[-1]
+    (signal, noise), top = COSINE.curves[-1], torch.full((20_000,), 1000)
+    ends = carried(NARROW, z, COSINE)
 
     def student(x, t, cond=None):
-        return (x - signal * carried(NARROW, x, COSINE)) / noise
+        return (x - signal * ends) / noise
 
-    assert pair_loss(student, z, carried(NARROW, z, COSINE), COSINE).max() < 1e-12
+    assert pair_loss(student, z, ends, top, COSINE).max() < 1e-12
     data = NARROW.sample(20_000, DICE).double()
-    mean = [pair_loss(lambda x, t, cond, c=c: (x - signal * c) / noise, z, data, COSINE).mean().item()
+    mean = [pair_loss(lambda x, t, cond, c=c: (x - signal * c) / noise, z, data, top, COSINE).mean().item()
             for c in (0.6, 0.7, 0.8)]
     assert mean[1] == min(mean) == pytest.approx(NARROW.std**2, rel=0.05)              # the mean picture is best
+    torch.testing.assert_close(pair_loss(student, z, data, top, COSINE),               # in v, as `denoising_loss` is
+                               denoising_loss(lambda x, t, cond: (x - signal * ends) / noise, data, top, z,
+                                              COSINE))
 
 
 def test_the_velocity_loss_is_that_of_flow_matching():

@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 from minidiff.__main__ import main, parser
 from minidiff.data import load_captioned_digits
 from minidiff.exercises.__main__ import main as exercises
+from minidiff.exercises.checker import all_exercises
 from minidiff.pipelines import classifier, text2image
 from minidiff.tools import DeviceError, FileError, budget_name, pick_device, runs_folder, show, study, trained_folder
 from minidiff.tools.runtime import checkout, device_trouble
@@ -285,15 +286,14 @@ def test_the_environment_names_the_folder_for_everything(tmp_path, monkeypatch, 
 
 def test_where_only_the_package_is_installed_the_working_directory_is_the_place_unless_it_is_a_checkout(tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "site" / "minidiff", ignore=shutil.ignore_patterns("__pycache__"))
-    code = ("from minidiff.tools import runs_folder, study; import minidiff; print(minidiff.__file__); "
-            "print(runs_folder()); print(study.load('toy_gan')['budget'])")
-    def ask(place):
-        return subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, encoding="utf-8",
-                              env=os.environ | {"PYTHONPATH": str(tmp_path / "site")})
-    alone, inside = ask(tmp_path), ask(NOTEBOOKS / "slides")
-    assert alone.stdout.splitlines() == [str(tmp_path / "site/minidiff/__init__.py"), str(Path("runs/fast"))]
-    assert "studies/toy_gan.json is missing" in alone.stderr.splitlines()[-1].replace("\\", "/")
-    assert inside.stdout.splitlines()[1:] == [str(ROOT / "runs/fast"), "small"]
+    code = ("import os, sys, minidiff; from minidiff.tools import runs_folder, study; print(minidiff.__file__); "
+            "print(runs_folder()); os.chdir(sys.argv[1]); print(runs_folder(), study.load('toy_gan')['budget']); "
+            "os.chdir(sys.argv[2]); study.load('toy_gan')")
+    done = subprocess.run([sys.executable, "-c", code, NOTEBOOKS / "slides", tmp_path], cwd=tmp_path, encoding="utf-8",
+                          capture_output=True, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")})
+    assert done.stdout.splitlines() == [
+        str(tmp_path / "site/minidiff/__init__.py"), str(Path("runs/fast")), f"{ROOT / 'runs/fast'} small"]
+    assert "studies/toy_gan.json is missing" in done.stderr.splitlines()[-1].replace("\\", "/")
 
 
 def kernel(cells, place, **environment):
@@ -320,14 +320,6 @@ def code_of(name):
     return [cell.source for cell in nbformat.read(NOTEBOOKS / name, 4).cells if cell.cell_type == "code"]
 
 
-def test_the_first_page_finds_the_trained_parts_from_the_root_of_the_disk(trained, tmp_path):
-    repository = copy_of_the_checkout(tmp_path, trained)
-    before = sorted(tmp_path.iterdir())
-    first, then = kernel(code_of("00_start_here.ipynb")[:2], "/", PYTHONPATH=str(repository))
-    assert first == [] and [name for name, _ in then] == ["stdout"] and "million numbers" in then[0][1]
-    assert "mush" not in then[0][1] and sorted(tmp_path.iterdir()) == before
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["", "..", "notebooks"])
 @pytest.mark.parametrize("name", ["00_start_here.ipynb", "01b_samplers_and_rivals.ipynb"])
@@ -341,21 +333,24 @@ def test_a_notebook_runs_in_every_working_directory(trained, tmp_path, name, pla
 # ------------------------------------------------------------------ 5. inside a kernel
 
 
-def test_the_commands_run_inside_a_kernel_and_leave_it_as_it_was(parts, tmp_path):
+def test_a_kernel_at_the_root_of_the_disk_finds_the_parts_runs_the_commands_and_stays_as_it_was(trained, tmp_path):
+    copy_of_the_checkout(tmp_path, trained)
     (tmp_path / "mine.py").write_text("answer_3_1 = 7.74\n", encoding="utf-8")
-    folder, cells = f'--folder "{parts}"', {
-        '%run -m minidiff draw "a red seven" --n 2 --steps 1 -o x.png {}': [("stdout", "Drawn: x.png\n")],
-        '%run -m minidiff draw "a red sevn" {}': "minidiff: unknown word 'sevn'",
-        "%run -m minidiff draw --nonsense {}": "unrecognized arguments: --nonsense",
-        "%run -m minidiff train --budget fast --seed 3 {}": "was trained with other settings (seed differ",
+    imports, load = code_of("00_start_here.ipynb")[:2]
+    cells = {
+        f"%cd -q {tmp_path}": [],
+        '%run -m minidiff draw "a red seven" --n 2 --steps 1 -o x.png': [("stdout", "Drawn: x.png\n")],
+        '%run -m minidiff draw "a red sevn"': "minidiff: unknown word 'sevn'",
+        "%run -m minidiff draw --nonsense": "unrecognized arguments: --nonsense",
+        "%run -m minidiff train --budget fast --seed 3": "was trained with other settings (seed differ",
         "%run -m minidiff.exercises mine.py": "chapter 3: 1 of",
         "%run -m minidiff.exercises none.py": "none.py cannot be run: FileNotFoundError",
         "import os; print(os.environ.get('MINIDIFF_BUDGET'))": [("stdout", "small\n")],
         "class Mine:\n    def one(self):\n        return 1\n\nfrom minidiff.tools import show\nshow.source(Mine)":
             [("stdout", "class Mine:\n    def one(self):\n        return 1\n")],
-        "show.source(print)": "has no source that could be shown"}
-    outputs = kernel([cell.format(folder) if "{}" in cell else cell for cell in cells], tmp_path,
-                     MINIDIFF_BUDGET="small", PYTHONPATH=os.environ["PYTHONPATH"])
+        "show.source(print)": "has no source that could be shown",
+        f"%cd -q /\n{imports}": [], f"{load}\nprint(folder)": f"million numbers\n{tmp_path / 'a copy' / 'runs'}\n"}
+    outputs = kernel(list(cells), "/", MINIDIFF_BUDGET="small", PYTHONPATH=str(tmp_path / "a copy"))
     for (cell, expected), found in zip(cells.items(), outputs, strict=True):
         if isinstance(expected, list):
             assert found == expected, cell
@@ -363,6 +358,7 @@ def test_the_commands_run_inside_a_kernel_and_leave_it_as_it_was(parts, tmp_path
             assert expected in "".join(text for _, text in found), (cell, found)
         assert cell == "show.source(print)" or "error" not in [name for name, _ in found], (cell, found)
     assert Image.open(tmp_path / "x.png").width > 300
+    assert {path.name for path in tmp_path.iterdir()} == {"a copy", "mine.py", "x.png"}
 
 
 def test_what_is_said_outside_of_the_command_line_names_no_option_of_it():
@@ -420,7 +416,8 @@ def right_table(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", said)
         assert exercises([str(path)]) == 1                       # 2.6 is wrong
-    assert said.getvalue().count(" right\n") == 2 + 6            # two answers, and the sums of six chapters
+    chapters = len({id.split(".")[0] for id in all_exercises()})
+    assert said.getvalue().count(" right\n") == 2 + chapters     # two answers, and the sum of each chapter
     return said.getvalue()
 
 
@@ -471,7 +468,7 @@ def test_of_a_chapter_only_the_answers_are_run_and_what_they_need(tmp_path, caps
     assert "chapter 1: 1 of" in capsys.readouterr().out and not any(mark.exists() for mark in marks)
 
 
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("0[1-6]*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("0[1-9]*.ipynb")), ids=lambda path: path.stem)
 def test_a_chapter_as_it_is_has_no_answer_yet(path, capsys):
     assert exercises([str(path)]) == 0
     said = capsys.readouterr()
@@ -520,22 +517,25 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name):
 
 
 HEAVY = """
-import resource, sys
+import os, resource, sys
 from pathlib import Path
 from minidiff.__main__ import main
 held = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (held + int(sys.argv[1]) * 2**20, -1))
-sys.exit(main(["draw", "a red seven", "--n", "500", "--steps", "1", "--folder", sys.argv[2]]))
+for megabytes in (1, 12, 60):                                    # too few for the parts, too few for the pictures
+    if not os.fork():
+        resource.setrlimit(resource.RLIMIT_AS, (held + megabytes * 2**20, -1))
+        os._exit(main(["draw", "a red seven", "--n", "500", "--steps", "1", "--folder", sys.argv[1]]))
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux how much is held")
-@pytest.mark.parametrize("megabytes", [1, 60])
-def test_a_memory_that_is_full_is_one_line(parts, megabytes):
-    done = subprocess.run([sys.executable, "-c", HEAVY, str(megabytes), str(parts)], capture_output=True,
-                          encoding="utf-8", env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 1 and done.stderr.startswith("minidiff: the memory is full (")
-    assert done.stderr.count("\n") == 1 and "ask for less at once" in done.stderr and "elete" not in done.stderr
+def test_a_memory_that_is_full_is_one_line(trained):
+    done = subprocess.run([sys.executable, "-c", HEAVY, trained], capture_output=True, encoding="utf-8",
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert (done.stdout, len(done.stderr.splitlines())) == ("1\n" * 3, 3), done.stderr
+    for said in done.stderr.splitlines():
+        assert said.startswith("minidiff: the memory is full (") and "ask for less at once" in said
 
 
 @pytest.mark.parametrize("says, words", [  # as they stand in bug reports
@@ -545,6 +545,7 @@ def test_a_memory_that_is_full_is_one_line(parts, megabytes):
     ("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.",
      "the memory is full"),
     ("unable to mmap 1867364 bytes from file <x>: Cannot allocate memory (12)", "the memory is full"),
+    ("could not create a primitive", "the memory is full"),
     ("CUDA error: no kernel image is available for execution on the device", "the device fails"),
     ("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED", "the device fails"),
     ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "the device fails"),
@@ -599,7 +600,7 @@ def test_every_text_file_says_its_encoding():
 
 
 @pytest.mark.parametrize("count, captions", [
-    (1_000, ["a red seven"]), (5, ["a thin blue two"]), (1, ["a six", "a red two"]), (3, ["a seven"] * 7)])
+    (300, ["a red seven"]), (5, ["a thin blue two"]), (1, ["a six", "a red two"]), (3, ["a seven"] * 7)])
 def test_a_sheet_shows_every_pixel_of_every_picture_and_each_caption_once(count, captions):
     """One image and one axis, however many pictures: an axis for each took matplotlib 150 seconds for a thousand."""
     pictures = torch.rand(count * len(captions), 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -628,18 +629,3 @@ def test_a_thousand_captions_are_still_a_page():
 def test_a_sheet_needs_as_many_pictures_for_each_caption():
     with pytest.raises(ValueError, match="5 pictures, 2 captions"):
         show.sheet(torch.zeros(5, 3, 8, 8), ["one", "two"])
-
-
-WAITS = """
-import sys
-from minidiff.pipelines import text2image
-before = set(sys.modules)
-text2image.load(sys.argv[1], "cpu")
-print({"torch._dynamo", "sympy"} & (set(sys.modules) - before), "scipy.optimize" in sys.modules)
-"""
-
-
-def test_nothing_large_is_imported_for_what_a_command_does_not_need(parts):
-    """torch's compiler, to shape weights that are loaded anyway: a second of five; scipy's optimizers: half a one."""
-    done = subprocess.run([sys.executable, "-c", WAITS, str(parts)], capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout == "set() False\n"

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imread
 
+from minidiff.exercises.checker import all_exercises
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -31,3 +33,4 @@ def test_the_commands_and_files_that_it_names_exist():
     assert len(files) > 20 and all((ROOT / "minidiff" / f"{file}.py").exists() for file in files)
     for module in set(re.findall(r"python -m (minidiff[.\w]*)", README)):
         assert (ROOT / module.replace(".", "/") / "__main__.py").exists()
+    assert f"exercises that check themselves, {len(all_exercises())} in all" in README

@@ -36,6 +36,7 @@ build-backend = "backend"
 backend-path = ["."]
 '''
 REQUIREMENTS = "numpy==2.0\ntorch==2.13.0\ntorchvision==0.28.0\nscipy==1; python_version < \"3.4\"\n--editable .\n"
+BUILD = "2.13.0+cpu" if sys.platform == "linux" else "2.13.0"    # elsewhere there is no CUDA to leave out
 
 
 def write_wheel(folder, name, version):
@@ -49,31 +50,24 @@ def write_wheel(folder, name, version):
 
 
 class Project:
-    """A small project in a folder, and what was kept of its first environment."""
+    """A small project in a folder."""
 
     def __init__(self, folder):
-        self.folder, self.env, self.kept = folder, folder / ".venv", folder.parent / "kept"
+        self.folder, self.env = folder, folder / ".venv"
         wheels = folder.parent / "wheels"
         for place in (wheels, folder / "minidiff" / "tools"):
             place.mkdir(parents=True)
-        for name, version in (("numpy", "2.0"), ("numpy", "2.1"), ("torch", "2.13.0"), ("torchvision", "0.28.0")):
+        for name, version in (("numpy", "2.0"), ("numpy", "2.1"), ("torch", "2.13.0"), ("torch", "2.13.0+cpu"),
+                              ("torchvision", "0.28.0")):
             write_wheel(wheels, name, version)
         (folder / "minidiff" / "tools" / "__init__.py").touch()
         (folder / "backend.py").write_text(BACKEND, encoding="utf-8")
+        (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
         (folder / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
         shutil.copy(setup.__file__, folder / "minidiff" / "tools" / "setup.py")
         self.wheels, self.script = wheels, folder / "minidiff" / "tools" / "setup.py"
         self.settings = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": os.devnull,
                                       "PIP_CONSTRAINT": "", "PIP_EXTRA_INDEX_URL": "", "PYTHONPATH": ""}
-
-    def as_it_was(self):
-        """The first environment again, in its own place."""
-        (self.folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
-        if self.kept.exists():
-            shutil.rmtree(self.env, ignore_errors=True)
-            shutil.copytree(self.kept, self.env, symlinks=True)
-            (self.env / "mark").touch()
-        return self
 
     def set_up(self, *options, python=sys.executable):
         """What `python minidiff/tools/setup.py` returns and says."""
@@ -97,24 +91,18 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
-    project = Project(tmp_path_factory.mktemp("setup") / "Größe [1] ü").as_it_was()
-    done = project.set_up()
-    assert (done.returncode, done.stderr) == (0, "") and "Making .venv\n" in done.stdout
-    for name in ("setuptools", "pkg_resources"):                 # Pythons before 3.12 bring them; fewer files to copy
-        shutil.rmtree(project.place() / name, ignore_errors=True)
-    for path in project.place().glob("setuptools-*"):
-        shutil.rmtree(path)
-    shutil.copytree(project.env, project.kept, symlinks=True)
-    (project.env / "mark").touch()                               # gone as soon as the environment is made anew
+def project(tmp_path_factory):
+    """A project whose environment lost its Python, and what two set-ups said: one without wheels, and the next."""
+    project = Project(tmp_path_factory.mktemp("setup") / "Größe [1] ü")
+    project.env.mkdir()
+    for name in ("pyvenv.cfg", "mark", "torch-cpu"):             # the last one: torch without CUDA was asked for
+        (project.env / name).touch()
+    away = project.wheels.rename(project.wheels.parent / "away")
+    project.said = [project.set_up()]
+    away.rename(project.wheels)
+    project.said += [project.set_up()]
+    (project.env / "mark").touch(exist_ok=False)                 # gone as soon as the environment is made anew
     return project
-
-
-@pytest.fixture
-def project(first):
-    """For a test that changes the environment: copied back takes seconds."""
-    yield first
-    first.as_it_was()
 
 
 @pytest.fixture
@@ -136,10 +124,17 @@ def hide(tmp_path):
 # ------------------------------------------------------------------ what goes stale
 
 
-def test_what_is_right_stays_and_nothing_is_said(first):
-    done = first.set_up()
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "") and (first.env / "mark").exists()
-    assert (first.version_of("numpy"), first.version_of("torch")) == ("2.0", "2.13.0")
+def test_it_is_made_anew_although_the_first_try_is_cut_off_and_torch_stays_as_asked(project):
+    first, second = project.said
+    assert first.returncode == 1 and "Making .venv anew: its Python does not run" in first.stdout
+    assert first.stderr.splitlines()[-1].startswith("Set-up: the packages could not be installed")
+    assert (second.returncode, second.stderr) == (0, "") and "Making" not in second.stdout
+    assert (project.version_of("numpy"), project.version_of("torch")) == ("2.0", BUILD)
+
+
+def test_what_is_right_stays_and_nothing_is_said(project):
+    done = project.set_up()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "") and (project.env / "mark").exists()
 
 
 def pythons(project):
@@ -161,7 +156,7 @@ def removed_package(project, hide):
 
 
 def stopped_in_a_package(project, hide):
-    hide(project.place() / "torch-2.13.0.dist-info" / "RECORD")
+    hide(project.place() / f"torch-{BUILD}.dist-info" / "RECORD")
 
 
 def stopped_before_pip(project, hide):
@@ -175,49 +170,19 @@ def packages_of_another_python(project, hide):
 @pytest.mark.parametrize(("damage", "why"), [
     (removed_python, "does not run"), (link_to_a_removed_python, "does not run"), (removed_package, "not all of numpy"),
     (stopped_in_a_package, "not all of torch"), (stopped_before_pip, "no pip"), (packages_of_another_python, "no pip")])
-def test_what_cannot_be_mended_is_made_anew(first, hide, damage, why):
-    damage(first, hide)
-    todo, reason = first.plan()
+def test_what_cannot_be_mended_is_made_anew(project, hide, damage, why):
+    damage(project, hide)
+    todo, reason = project.plan()
     assert todo == "new" and why in reason
 
 
-def test_two_versions_of_a_package_are_seen(first):
-    second = shutil.copytree(first.place() / "numpy-2.0.dist-info", first.place() / "numpy-1.9.dist-info")
-    assert first.plan() == ("new", "not all of numpy is there")
+def test_two_versions_of_a_package_are_seen(project):
+    second = shutil.copytree(project.place() / "numpy-2.0.dist-info", project.place() / "numpy-1.9.dist-info")
+    assert project.plan() == ("new", "not all of numpy is there")
     shutil.rmtree(second)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="scripts are programs there")
-def test_a_renamed_environment_is_seen(first, hide):
-    script = first.env / "bin" / "pip"
-    text = script.read_text(encoding="utf-8")
-    script.write_text(text.replace("/.venv/", "/venv/"), encoding="utf-8")
-    assert first.plan() == ("new", f"it was made in {first.folder / 'venv' / 'bin'}")
-    script.write_text(text, encoding="utf-8")
-
-
-def test_it_is_made_anew_although_the_first_try_is_cut_off_and_torch_stays_as_asked(project):
-    write_wheel(project.wheels, "torch", "2.13.0+cpu")
-    build = "2.13.0+cpu" if sys.platform == "linux" else "2.13.0"             # elsewhere there is no CUDA to leave out
-    done = project.set_up("--torch", "cpu")
-    assert (done.returncode, done.stderr, project.version_of("torch")) == (0, "", build)
-    assert (project.env / "mark").exists() and project.set_up().stdout == ""
-    for path in pythons(project):
-        path.unlink()
-    away = project.wheels.rename(project.wheels.parent / "away")
-    done = project.set_up()
-    assert done.returncode == 1 and "Making .venv anew: its Python does not run" in done.stdout
-    assert done.stderr.splitlines()[-1].startswith("Set-up: the packages could not be installed")
-    assert not (project.env / "mark").exists()
-    away.rename(project.wheels)
-    done = project.set_up()
-    assert (done.returncode, done.stderr) == (0, "") and "Making" not in done.stdout
-    assert project.version_of("numpy") == "2.0" and project.version_of("torch") == build
-    assert project.plan() == ("nothing", "") and project.set_up().stdout == ""
-
-
-def test_a_moved_folder_and_a_copied_one_are_seen(first, tmp_path):
-    project = first
+def test_a_moved_folder_and_a_copied_one_are_seen(project, tmp_path):
     copy = shutil.copytree(project.folder, tmp_path / "copy", symlinks=True)
     todo, why = project.plan(folder=copy)
     assert todo == "new" and why == f"it was made in {project.folder}"
@@ -231,34 +196,26 @@ def test_a_moved_folder_and_a_copied_one_are_seen(first, tmp_path):
     assert project.plan(folder=tmp_path / "link") == ("nothing", "")
 
 
-def test_changed_versions_are_installed_into_it(project):
-    text = REQUIREMENTS.replace("numpy==2.0", "numpy==2.1")
-    (project.folder / "requirements.txt").write_text(text, encoding="utf-8")
-    done = project.set_up()
-    assert (done.returncode, done.stderr) == (0, "") and "numpy is 2.0, asked for is 2.1" in done.stdout
-    assert project.version_of("numpy") == "2.1"
-    setup.answer(setup.python_of(project.env), "-I", "-m", "pip", "uninstall", "--yes", "--quiet", "numpy")
-    done = project.set_up()
-    assert (done.returncode, done.stderr) == (0, "") and "numpy is missing, asked for is 2.1" in done.stdout
-    assert project.version_of("numpy") == "2.1" and (project.env / "mark").exists()
+def test_a_package_that_is_missing_is_installed_into_it(project, hide):
+    hide(project.place() / "numpy", project.place() / "numpy-2.0.dist-info")
+    assert project.plan() == ("install", "numpy is missing, asked for is 2.0")
 
 
-def test_another_python_counts_only_when_it_is_asked_for(first):
-    assert first.plan(asked=sys.implementation.cache_tag) == first.plan() == ("nothing", "")
-    todo, why = first.plan(asked="cpython-399")
+def test_another_python_counts_only_when_it_is_asked_for(project):
+    assert project.plan(asked=sys.implementation.cache_tag) == project.plan() == ("nothing", "")
+    todo, why = project.plan(asked="cpython-399")
     assert todo == "new" and "asked for is cpython-399" in why
 
 
-def test_what_is_no_environment_is_left_alone(first, hide):
-    project = first
+def test_what_is_no_environment_is_left_alone(project, hide):
     hide(project.env)
     project.env.write_text("the name of an environment elsewhere", encoding="utf-8")
     done = project.set_up()
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and ".venv is not a folder" in done.stderr
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "(no folder). Move it away" in done.stderr
     project.env.unlink()
     (project.env / "thesis").mkdir(parents=True)
     done = project.set_up()
-    assert done.returncode == 1 and "holds thesis" in done.stderr and (project.env / "thesis").exists()
+    assert done.returncode == 1 and "(thesis). Move it away" in done.stderr and (project.env / "thesis").exists()
     shutil.rmtree(project.env)
 
 
@@ -307,14 +264,14 @@ def test_every_old_python_can_read_the_script():
 
 
 @pytest.mark.parametrize("name", ["python2.7", "python3.6", "python3.7", "python3.8", "python3.9"])
-def test_an_old_python_is_refused_in_one_line_and_removes_nothing(first, name):
+def test_an_old_python_is_refused_in_one_line_and_removes_nothing(project, name):
     if setup.answer(name, "-c", "print(1)") != "1":
         pytest.skip("there is no such Python here")
-    done = first.set_up(python=name)
+    done = project.set_up(python=name)
     assert done.returncode == 1 and done.stderr.startswith("Set-up: minidiff needs Python 3.10 or newer, and this is ")
-    assert done.stderr.count("\n") == 1 and done.stdout == "" and (first.env / "mark").exists()
+    assert done.stderr.count("\n") == 1 and done.stdout == "" and (project.env / "mark").exists()
     if name != "python2.7":                                      # but it may start what another one left
-        done = first.set_up("--any-python", python=name)
+        done = project.set_up("--any-python", python=name)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -338,3 +295,16 @@ def test_no_recipe_stands_twice():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert len(re.findall(r"minidiff/tools/setup\.py", text)) == 1 and "-m venv" not in text
     assert "requirements.txt" not in text
+
+
+# ------------------------------------------------------------------ last, since the environment of all others changes
+
+
+def test_changed_versions_are_installed_into_it(project):
+    text = REQUIREMENTS.replace("numpy==2.0", "numpy==2.1")
+    (project.folder / "requirements.txt").write_text(text, encoding="utf-8")
+    (project.env / "torch-cpu").unlink()
+    done = project.set_up("--torch", "cpu")
+    assert (done.returncode, done.stderr) == (0, "") and "numpy is 2.0, asked for is 2.1" in done.stdout
+    assert (project.version_of("numpy"), project.version_of("torch")) == ("2.1", BUILD)
+    assert (project.env / "mark").exists() and (project.env / "torch-cpu").exists() and project.set_up().stdout == ""

@@ -194,3 +194,37 @@ def test_the_kept_captions_are_understood_as_the_chapter_says():
         assert run["detailed"]["true"] > 0.97 and run["short"]["true"] > 0.94 and run["short"]["variety"] < 0.75
         assert run["short, made detailed"]["true"] > 0.99 and run["short, made detailed"]["variety"] > 0.99
     assert min(run["short"]["true"] for run in both) > max(run["short"]["true"] for run in detailed)
+
+
+def test_the_kept_samplers_end_in_one_crowd_where_the_old_one_is_not_yet():
+    rows = {(row["sampler"], row["calls"], row["guidance"], row["temperature"], row["seed"]): row
+            for row in kept("flow_sampler")["reported"]}
+    for seed in (0, 1, 2):
+        new, old, end, once = (rows[(*way, 3.25, 1.0, seed)] for way in (
+            ("angle", 13), ("Heun", 27), ("Heun", 79), ("DDIM", 1)))
+        assert new["joint right"] > 0.99 and abs(new["diversity"] - end["diversity"]) < 0.01
+        assert old["diversity"] > end["diversity"] + 0.06 and old["frechet"] < end["frechet"]
+        assert once["joint right"] > 0.88 and once["diversity"] < 0.26
+        few, fewer = rows["Heun", 7, 3.25, 1.0, seed], rows["angle", 3, 3.25, 1.0, seed]
+        assert few["joint right"] < 0.1 < 0.96 < fewer["joint right"]
+
+
+def test_the_kept_paths_are_alike_and_crowded_levels_help_both():
+    circle, circle_crowded, chord, chord_crowded = kept("flow_digits").values()
+    assert abs(mean_of(circle, "diversity") - mean_of(chord, "diversity")) < 0.015
+    for plain, crowded in ((circle, circle_crowded), (chord, chord_crowded)):
+        assert mean_of(crowded, "frechet") < mean_of(plain, "frechet")
+        assert mean_of(crowded, "diversity") > mean_of(plain, "diversity")
+
+
+def test_the_kept_students_learn_from_flows_and_not_from_chance():
+    teachers = kept("few_teachers")["teachers"]
+    for name, runs in teachers.items():
+        lost = [run["teacher"]["diversity"] - run["student"]["diversity"] for run in runs]
+        assert min(lost) > 0.25 if name.startswith("DDPM") else 0.03 < min(lost) <= max(lost) < 0.06
+    few, many = kept("few_teachers")["pairs"]["500"], kept("few_teachers")["pairs"]["20000"]
+    assert mean_of(few, "joint right") < 0.95 < 0.98 < mean_of(many, "joint right")
+    ways = {name: [run for run in runs if run["calls"] == 1] for name, runs in kept("few_steps").items()}
+    for name in ("pairs", "pairs, 3 in 10 anywhere", "reflow", "reflow twice"):
+        assert mean_of(ways[name], "frechet") < 0.7 * min(mean_of(ways[other], "frechet") for other in (
+            "progressive", "consistency"))

@@ -1,5 +1,7 @@
 """Where is the ink in a picture, which color has it, and how would MNIST have written it down?"""
 
+from functools import reduce
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -19,12 +21,17 @@ class PictureError(DataError, ValueError):
 
 def is_done(rgb):
     """Whether a picture (H, W, 3) has the form already: its size, a black ground, its ink large and in the middle."""
-    ink = rgb.max(-1)
+    ink = _largest(rgb)
     if ink.shape not in ((28, 28), (SIDE, SIDE)) or np.median(_rim(ink)) > 0.05 or ink.max() < 0.8:
         return False
     _, center, _ = moments(torch.tensor(ink)[None])
     lengths = [np.ptp(places) for places in np.nonzero(ink > 0.1)]
     return max(lengths) >= 16 and all(abs(c.item() - len(ink) / 2) < 2.5 for c in center)
+
+
+def _largest(values):
+    """The largest of the three values of each pixel, (H, W, 3) -> (H, W); values.max(-1) takes ten times as long."""
+    return reduce(np.maximum, np.moveaxis(values, -1, 0))
 
 
 def _rim(values):
@@ -75,7 +82,7 @@ def _ground(rgb):
     y, x = np.mgrid[-1:1:rgb.shape[0] * 1j, -1:1:rgb.shape[1] * 1j].reshape(2, -1).astype(np.float32)
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 1)
     for _ in range(4):
-        away = abs(rgb - ground).max(-1)
+        away = _largest(abs(rgb - ground))
         near = np.flatnonzero(away < away.max() / 3)[::1 + away.size // 20_000]        # so many are enough
         surface, *_ = np.linalg.lstsq(terms[near], rgb.reshape(-1, 3)[near], rcond=None)
         ground = (terms @ surface).reshape(rgb.shape)

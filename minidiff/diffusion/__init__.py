@@ -2,10 +2,12 @@
 
 from minidiff.diffusion.distillation import (
     clean_guess,
+    consistency_step,
     consistency_target,
+    guess_loss,
+    jump,
     pair_loss,
     progressive_target,
-    sample_consistency,
 )
 from minidiff.diffusion.exact import component_logits, exact_denoiser, log_density
 from minidiff.diffusion.flow import angle_step, denoiser_on_the_chord, on_the_chord, quantile_map, straightness

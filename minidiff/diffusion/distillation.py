@@ -1,8 +1,11 @@
-"""Fewer steps: a student learns to arrive where a teacher walks to.  Each method is a few lines on any denoiser."""
+"""Fewer steps: a student learns to arrive where a teacher walks to.  Each method is a few lines on any denoiser.
+
+The teacher may be guided: then its guidance is in what the student learns, and the student is asked without any.
+"""
 
 import torch
 
-from minidiff.diffusion.samplers import curves_at, ddim_step, level_of
+from minidiff.diffusion.samplers import level_of
 from minidiff.diffusion.schedule import add_noise, from_eps
 from minidiff.tools.checks import check_alike
 
@@ -16,42 +19,63 @@ def clean_guess(denoise, xt, t, schedule, cond=None):
     return from_eps(denoise(xt, t, cond), xt, t, schedule, "x0")
 
 
-def pair_loss(student, noise, x0, schedule, cond=None):
-    """One call from noise to the picture to which the teacher carried it, a value per picture: |guess - x0|^2.
+def jump(denoise, xt, t, s, schedule, cond=None):
+    """`ddim_step` where each picture has levels of its own: the guessed picture, noised to s with the guessed noise.
 
-    noise, x0 (B, ...): fixed pairs, noise at level S and where the teacher's flow ended.  With data in place of x0,
-    which no flow ties to the noise, the least loss is reached by the mean picture.
+    xt (B, ...), t > s (B,) -> xs (B, ...)
     """
-    guess = clean_guess(student, noise, level_of(schedule.levels, noise), schedule, cond)
-    check_alike(guess=guess, x0=x0)
-    return (guess - x0).square().flatten(1).mean(1)
+    eps = denoise(xt, t, cond)
+    x0 = from_eps(eps, xt, t, schedule, "x0")
+    return add_noise(x0, s, eps, schedule)
 
 
+def pair_loss(student, noise, x0, t, schedule, cond=None):
+    """Regression on pairs, a value per picture: how far the picture that the student guesses is from x0, in v.
+
+    noise, x0 (B, ...): noise, and where the teacher's flow carried it.  xt lies between them, signal x0 + noise eps.
+    At t = S this is one call from noise to picture; at all levels it is reflow.        [Liu et al. 2023, section 2.1]
+    With data in place of x0, which no flow ties to its noise, it is ordinary training.
+    """
+    check_alike(noise=noise, x0=x0)
+    xt = add_noise(x0, t, noise, schedule)
+    return guess_loss(clean_guess(student, xt, t, schedule, cond), x0, t, schedule)
+
+
+def guess_loss(guess, x0, t, schedule):
+    """The squared error of a guessed picture, divided by noise^2, a value per picture (B,): on the circle that is the
+    squared error of v.  [Salimans & Ho 2022, section 4, "SNR + 1"]"""
+    _, sigma = schedule.at(t, like=x0)
+    return ((guess - x0) / sigma).square().flatten(1).mean(1)
+
+
+@torch.no_grad()
 def progressive_target(teacher, xt, t, middle, s, schedule, cond=None):
     """The x0 that a student must guess at level t so that one DDIM step lands where two of the teacher's do.
     [Salimans & Ho 2022, algorithm 2 and app. G]
 
-    xs = signal_s x0 + noise_s (xt - signal_t x0) / noise_t, solved for x0; t > middle > s are integers.
+    xs = signal_s x0 + noise_s (xt - signal_t x0) / noise_t, solved for x0.   t > middle > s (B,)
     """
-    signal_t, noise_t, signal_s, noise_s = curves_at(schedule, t, s)
-    between = ddim_step(teacher, xt, t, middle, schedule, cond)
-    xs = ddim_step(teacher, between, middle, s, schedule, cond)
+    signal_t, noise_t = schedule.at(t, like=xt)
+    signal_s, noise_s = schedule.at(s, like=xt)
+    between = jump(teacher, xt, t, middle, schedule, cond)
+    xs = jump(teacher, between, middle, s, schedule, cond)
     return (xs - noise_s / noise_t * xt) / (signal_s - noise_s / noise_t * signal_t)
 
 
-def consistency_target(target, teacher, xt, t, s, schedule, cond=None):
-    """What a student must guess at level t: what its slow copy `target` guesses one step of the teacher nearer to the
-    picture.  [Song et al. 2023, eq. 7 and algorithm 2]"""
-    xs = ddim_step(teacher, xt, t, s, schedule, cond)
-    return xs if s == 0 else clean_guess(target, xs, level_of(s, xs), schedule, cond)
-
-
 @torch.no_grad()
-def sample_consistency(student, xt, schedule, levels, cond=None, noise=None):
-    """Guess the picture, noise it again to each of the falling `levels`, guess anew; one call per guess.
-    [Song et al. 2023, algorithm 1]  `noise()` draws fresh noise."""
-    x0 = clean_guess(student, xt, level_of(schedule.levels, xt), schedule, cond)
-    for level in levels:
-        xt = add_noise(x0, level_of(level, x0), noise(), schedule)
-        x0 = clean_guess(student, xt, level_of(level, xt), schedule, cond)
-    return x0
+def consistency_target(target, teacher, xt, t, s, schedule, cond=None):
+    """What a student must guess at level t: what `target` guesses one step of the teacher nearer to the picture, at
+    level 0 the point itself.  [Song et al. 2023, eq. 7 and algorithm 2]   t > s (B,)
+
+    The target may be a slow average of the student, or the student itself, as Song & Dhariwal 2024 have it where there
+    is no teacher.
+    """
+    xs = jump(teacher, xt, t, s, schedule, cond)
+    return clean_guess(target, xs, s, schedule, cond)
+
+
+def consistency_step(denoise, xt, t, s, schedule, cond=None, noise=None):
+    """A step of `sample` for a student of consistency: guess the picture, then noise it to level s with fresh noise.
+    [Song et al. 2023, algorithm 1]"""
+    x0 = clean_guess(denoise, xt, level_of(t, xt), schedule, cond)
+    return add_noise(x0, level_of(s, xt), noise(), schedule) if s else x0

@@ -53,8 +53,8 @@ def denoiser_on_the_chord(denoise, schedule):
 
 
 def straightness(trajectory, schedule):
-    """How far a walk is from a straight line at constant speed, 0 for a line: the mean over tau of
-    |dy/dtau - (y_1 - y_0)|^2 / |y_1 - y_0|^2.                     [Liu et al. 2023, section 2.2, divided by the length]
+    """How far walks are from straight lines at constant speed, 0 for lines: the mean over tau and walkers of
+    |dy/dtau - (y_1 - y_0)|^2, divided by the mean of |y_1 - y_0|^2.  [Liu et al. 2023, section 2.2, without a unit]
 
     trajectory: pairs (level, x) as `sample` yields them, from noise to picture; each x is first put on the chord.
     """
@@ -67,7 +67,7 @@ def straightness(trajectory, schedule):
     for i in range(len(tau) - 1):
         stride = tau[i] - tau[i + 1]
         total += stride * ((y[i] - y[i + 1]) / stride - whole).square().sum(1)
-    return (total / (tau[0] - tau[-1]) / whole.square().sum(1)).mean().item()
+    return (total.mean() / (tau[0] - tau[-1]) / whole.square().sum(1).mean()).item()
 
 
 def quantile_map(mixture, z, iterations=60):

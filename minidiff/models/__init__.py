@@ -7,6 +7,7 @@ from minidiff.models.classifier import Classifier, ClassifierConfig
 from minidiff.models.clip import Clip, ClipConfig, ImageTower, contrastive_loss, sigmoid_loss
 from minidiff.models.dit import DiT, DiTConfig
 from minidiff.models.gpt import GPTConfig, TinyGPT, next_token_probs, next_word_loss
+from minidiff.models.lora import Lora, learned_state, loras, with_lora
 from minidiff.models.mlp import PointConfig, PointDenoiser
 from minidiff.models.text_encoder import TextConfig, TextEncoder, end_state
 from minidiff.models.unet import (

@@ -15,16 +15,16 @@ from minidiff.tools.study import about_this_run
 from minidiff.training.checkpoint import load_checkpoint
 
 
-def draw_all(attributes, parts, first_seed=0, guidance=GUIDANCE, steps=STEPS, batch=250):
-    """Draw one picture for each row of attributes (N, 4) -> (N, 3, 32, 32)."""
+def draw_all(attributes, parts, first_seed=0, batch=250, **drawing):
+    """Draw one picture for each row of attributes (N, 4) -> (N, 3, 32, 32).  drawing: of `draw`, guidance or steps."""
     captions = [sentence(row) for row in attributes.tolist()]
     seeds = range(first_seed, first_seed + len(captions))
-    return torch.cat([draw(captions[i:i + batch], seeds[i:i + batch], parts, guidance, steps)
+    return torch.cat([draw(captions[i:i + batch], seeds[i:i + batch], parts, **drawing)
                       for i in range(0, len(captions), batch)])
 
 
-def score(parts, train, val, n=None, seed=0, guidance=GUIDANCE, steps=STEPS):
-    """Everything that can be measured of the trained parts, as a dict.
+def score(parts, train, val, n=None, seed=0, **drawing):
+    """Everything that can be measured of the trained parts, as a dict.  drawing: of `draw`, guidance or steps.
 
     accuracy: n captions of trained combinations; held_out: the 63 combinations never trained on; floor: real
     validation digits read by the same readers; shuffled: the drawn pictures against other captions.
@@ -36,10 +36,10 @@ def score(parts, train, val, n=None, seed=0, guidance=GUIDANCE, steps=STEPS):
     unseen = every[is_held_out(every)].repeat(max(1, n // 126), 1)
 
     started = time.perf_counter()
-    drawn = draw_all(asked, parts, 1_000_000 * seed, guidance, steps)
+    drawn = draw_all(asked, parts, 1_000_000 * seed, **drawing)
     synchronize(device)
     seconds_a_picture = (time.perf_counter() - started) / n
-    drawn_unseen = draw_all(unseen, parts, 1_000_000 * seed + n, guidance, steps)
+    drawn_unseen = draw_all(unseen, parts, 1_000_000 * seed + n, **drawing)
 
     start, pairs = train.start[asked[:, 0]], train.count[asked[:, 0]] // 2
     pair = ((train.rows_for(asked[:, 0], generator) - start) // 2).minimum(pairs - 1)
@@ -58,7 +58,8 @@ def score(parts, train, val, n=None, seed=0, guidance=GUIDANCE, steps=STEPS):
         "frechet": frechet_distance(features[0], features[1]),
         "frechet_floor": frechet_distance(features[2], features[1]),
         "diversity": diversity(drawn, asked) / diversity(real, asked),
-        "guidance": guidance, "steps": steps, "seed": seed, "seconds_a_picture": seconds_a_picture,
+        "guidance": drawing.get("guidance", GUIDANCE), "steps": drawing.get("steps", STEPS), "seed": seed,
+        "seconds_a_picture": seconds_a_picture,
     }
 
 

@@ -58,21 +58,25 @@ def load(folder=None, device=None):
     return parts
 
 
-def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW):
+def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW, temperature=1.0):
     """The latents (B, 4, 4, 4) on the way from noise to picture: yields (level, latents), steps + 1 times.
-    The caption is exaggerated `below` a level only, see `guided`."""
+
+    The caption is exaggerated `below` a level only, see `guided`.  temperature: the std of the first noise; above 1 the
+    pictures are more varied.  [of flows: Kingma & Dhariwal 2018]
+    """
     text, null = parts.clip.text_states(captions), parts.clip.text_states([""])    # (B, L, D), (1, L, D)
     check_number("guidance", guidance, -math.inf)
+    check_number("temperature", temperature)
     check(len(captions) == len(seeds), f"one seed per caption: got {len(captions)} captions and {len(seeds)} seeds")
     denoise = guided(parts.unet, null, guidance, below)
-    zT = noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)     # (B, 4, 4, 4)
+    zT = temperature * noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)       # (B, 4, 4, 4)
     yield from sample(denoise, zT, parts.unet.schedule, steps, step, cond=text, seeds=seeds)
 
 
 @torch.no_grad()
-def draw(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW):
+def draw(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW, temperature=1.0):
     """Sentences and seeds -> pictures (B, 3, 32, 32) in [-1, 1]; the same seed, the same picture."""
-    latents = last(denoising(captions, seeds, parts, guidance, steps, step, below))
+    latents = last(denoising(captions, seeds, parts, guidance, steps, step, below, temperature))
     return parts.autoencoder.decode(latents).clamp(-1, 1)
 
 

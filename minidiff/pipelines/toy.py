@@ -11,7 +11,7 @@ from minidiff.tools.runtime import budget
 from minidiff.training.loop import Recipe
 
 
-def recipe(points, seed=0, config=PointConfig(), steps=None, batch=1024, lr=1e-2):
+def recipe(points, seed=0, config=PointConfig(), steps=None, batch=1024, lr=1e-2, ema=0.99):
     """Train a PointDenoiser on points (N, n); the loss is the squared error of what it predicts."""
     check_examples("points", points, "N", config.axes)
 
@@ -23,5 +23,5 @@ def recipe(points, seed=0, config=PointConfig(), steps=None, batch=1024, lr=1e-2
         return denoising_loss(model, points[rows], t, eps, model.schedule, weight=config.predicts).mean()
 
     return Recipe("toy", lambda: PointDenoiser(config), config, loss_of,
-                  budget(full=4_000, small=2_000, fast=50, given=steps), batch, lr, seed, ema=0.99,
+                  budget(full=4_000, small=2_000, fast=50, given=steps), batch, lr, seed, ema=ema,
                   objective={"data": checksum(points)[:16], "weight": config.predicts}, device=points.device)

@@ -19,7 +19,7 @@ from minidiff.tools.files import one_line
 
 BUDGETS = ("fast", "small", "full")
 SEEDS = (-2**63, 2**63 - 1)                                      # the least and the greatest that torch takes
-FULL = "out of memory|not enough memory|allocate memory"         # what torch says of a full device,
+FULL = "out of memory|not enough memory|allocate memory|create a primitive"      # what torch says of a full device,
 FAILED = r"CUDA|CUDNN|cuDNN|CUBLAS|NVIDIA|\bHIP\b|\bMPS\b"       # and of one that fails
 
 ON_THE_CPU = "To compute on the CPU: MINIDIFF_DEVICE=cpu, or --device cpu at the command line"

@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -91,14 +90,6 @@ def refusal(about):
     return next((words for holds, words in reasons if holds), "")
 
 
-def a_newer_python():
-    """The rest of the sentence that refuses an old Python: one on the PATH that would do, if there is one."""
-    for name in ("python3.13", "python3.12", "python3.11", "python3.10"):
-        if shutil.which(name) and answer(name, "-c", "print(1)") == "1":      # pyenv puts names there that do not run
-            return "; {} is here: make demo PYTHON={}, or {} minidiff/tools/setup.py".format(name, name, name)
-    return ""
-
-
 # ------------------------------------------------------------------ what is there?
 
 
@@ -131,7 +122,7 @@ def installed():
     return there, broken
 
 
-def look(folder, oldest, torch):
+def look(oldest, torch):
     """The running Python looks at its own environment -> what is wrong there; see `plan`."""
     about = facts()
     if refusal(about):
@@ -145,24 +136,19 @@ def look(folder, oldest, torch):
         elif name == "torch" and torch and about["system"] == "linux" and not version.endswith("+" + torch):
             missing.append("torch is {}, asked for is the {} build".format(version, torch))
     return {"refusal": "", "tag": sys.implementation.cache_tag, "version": about["version"], "broken": broken,
-            "missing": missing, "pip": "pip" in there, "elsewhere": elsewhere(folder, there.get("minidiff"))}
+            "missing": missing, "pip": "pip" in there, "elsewhere": elsewhere(there.get("minidiff"))}
 
 
-def elsewhere(folder, version):
-    """Where an environment was made, if it was not made here.  `version` is that of minidiff in it, or None."""
+def elsewhere(version):
+    """Where this environment was made, if it was not made here.  `version` is that of minidiff in it, or None."""
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
-    places = []
     noted = os.path.join(sysconfig.get_path("purelib"), "minidiff-{}.dist-info".format(version), "direct_url.json")
-    if os.path.exists(noted):                                    # pip notes which folder it installed
-        with open(noted, encoding="utf-8") as file:
-            places.append((url2pathname(urlsplit(json.load(file)["url"]).path), ROOT))
-    script = os.path.join(folder, "bin", "pip")
-    if os.path.exists(script):                                   # its first lines hold the path of its Python
-        with open(script, encoding="utf-8", errors="replace") as file:
-            start = re.search(r"""^(?:#!|'''exec' )"?(/.+)/python""", file.read(2000), re.MULTILINE)
-        places += [(start.group(1), os.path.join(folder, "bin"))] if start else []
-    return next((was for was, now in places if not (os.path.exists(was) and os.path.samefile(was, now))), "")
+    if not os.path.exists(noted):
+        return ""
+    with open(noted, encoding="utf-8") as file:                  # pip notes which folder it installed
+        was = url2pathname(urlsplit(json.load(file)["url"]).path)
+    return "" if os.path.exists(was) and os.path.samefile(was, ROOT) else was
 
 
 def python_of(folder):
@@ -179,10 +165,8 @@ def look_into(folder, oldest=False, torch=None):
 
 def plan(folder, seen, asked=None):
     """What to do about what `look_into` saw -> ("nothing" | "install" | "new", why).  `asked`: a Python, or none."""
-    if not os.path.lexists(folder):
-        return "new", ""
     if seen is None:
-        return "new", "its Python does not run (removed, replaced, or never finished)"
+        return "new", "its Python does not run (removed, replaced, or never finished)" * os.path.lexists(folder)
     if seen["refusal"]:
         return "new", seen["refusal"]
     if asked and seen["tag"] != asked:
@@ -193,9 +177,8 @@ def plan(folder, seen, asked=None):
         return "new", "not all of {} is there".format(seen["broken"][0])
     if seen["missing"] and not seen["pip"]:
         return "new", "it has no pip"
-    if seen["missing"]:
-        return "install", "; ".join(seen["missing"][:2]) + (" ..." if len(seen["missing"]) > 2 else "")
-    return "nothing", ""
+    more = " ..." if len(seen["missing"]) > 2 else ""
+    return "install" if seen["missing"] else "nothing", "; ".join(seen["missing"][:2]) + more
 
 
 # ------------------------------------------------------------------ making it right
@@ -205,8 +188,7 @@ def hold():
     """Two set-ups at once would empty each other's environment, so the second one waits (not on Windows)."""
     try:
         import fcntl
-        lock = os.open(ROOT, os.O_RDONLY)                        # a folder can be locked as well as a file
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(os.open(ROOT, os.O_RDONLY), fcntl.LOCK_EX)   # a folder can be locked as well as a file
     except (ImportError, OSError):                               # some file systems know no locks
         pass
 
@@ -214,12 +196,11 @@ def hold():
 def make_anew(folder, why):
     """An empty environment, or one line that says why there is none."""
     name = os.path.basename(folder)
-    if os.path.lexists(folder) and not os.path.isdir(folder):
-        stop("{} is not a folder. Move it away, then the same command again".format(name))
-    if os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "pyvenv.cfg")):
-        strange = set(os.listdir(folder)) - {"bin", "include", "lib", "lib64", "Include", "Lib", "Scripts"}
+    if os.path.lexists(folder) and not os.path.exists(os.path.join(folder, "pyvenv.cfg")):
+        there = set(os.listdir(folder)) if os.path.isdir(folder) else {"no folder"}
+        strange = there - {"bin", "include", "lib", "lib64", "Include", "Lib", "Scripts"}     # half made, half removed
         if strange:
-            stop("{} holds {} and was not made by Python's venv. Move it away, then the same command again".format(
+            stop("{} was not made by Python's venv ({}). Move it away, then the same command again".format(
                 name, min(strange)))
     say("Making " + name + (" anew: " + why if why else ""))
     base = os.path.realpath(sys.executable) if os.name != "nt" else getattr(sys, "_base_executable", sys.executable)
@@ -230,11 +211,8 @@ def make_anew(folder, why):
         stop("this Python makes no environments. On Debian and Ubuntu: sudo apt install python{}.{}-venv".format(
             *sys.version_info[:2]))
     if done.returncode:
-        stop("{} could not be made (is a program of it still open?): {}".format(name, last_line(done.stdout)))
-
-
-def last_line(text):
-    return (text.strip().splitlines() or ["no reason given"])[-1]
+        stop("{} could not be made (is a program of it still open?): {}".format(
+            name, " ".join(done.stdout.split())[-500:]))
 
 
 def install(python, pins, oldest, torch):
@@ -270,8 +248,7 @@ def set_up(folder, any_python, oldest, torch):
     if todo == "new":
         refused = refusal(facts())
         if refused:
-            stop(("{} has to be made anew ({}), but ".format(name, why) if why not in ("", refused) else "") + refused +
-                 (a_newer_python() if sys.version_info < OLDEST else ""))
+            stop(("{} has to be made anew ({}), but ".format(name, why) if why not in ("", refused) else "") + refused)
         make_anew(folder, why)
         why, seen = "a minute or two, with a good connection", facts()
     if torch:
@@ -281,11 +258,6 @@ def set_up(folder, any_python, oldest, torch):
     todo, why = plan(folder, look_into(folder, oldest, torch))
     if todo != "nothing":
         stop("the installation ended, and yet {} is not right: {}".format(name, why))
-    loaded = subprocess.run([python_of(folder), "-I", "-c", "import minidiff.tools"], stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, universal_newlines=True)
-    if loaded.returncode:
-        stop("the packages are installed and do not load: {} (on Windows, usually: Microsoft's Visual C++ "
-             "Redistributable is missing)".format(last_line(loaded.stderr)))
 
 
 def main():
@@ -299,7 +271,7 @@ def main():
     if not os.path.exists(os.path.join(ROOT, "requirements.txt")):
         stop("there is no requirements.txt in {}: this belongs to a checkout of the repository".format(ROOT))
     if options.look:
-        print(json.dumps(look(folder, options.oldest, options.torch)))
+        print(json.dumps(look(options.oldest, options.torch)))
         return
     hold()
     set_up(folder, options.any_python, options.oldest, options.torch)

@@ -70,3 +70,18 @@ def landscapes(heights, titles, arrows=None, trajectories=None, limit=2.5, size=
             for end, color in ((0, NOISE), (-1, MODEL)):
                 ax.scatter(*trajectories[i][end].T, s=22, color=color, edgecolors="white", linewidths=0.7, zorder=3)
     return figure
+
+
+def paths(times, places, titles, size=(2.9, 2.6)):
+    """Walks on a line, side by side: times (T,) from left to right, each of places (T, B) with a line per walker, from
+    the gray dots to the orange ones."""
+    figure = Figure(figsize=(size[0] * len(places), size[1]), layout="constrained")
+    axes = figure.subplots(1, len(places), squeeze=False, sharey=True)[0]
+    for ax, place, title in zip(axes, places, titles, strict=True):
+        ax.plot(times, place, color=MODEL, alpha=0.6, linewidth=0.9)
+        for end, color in ((0, NOISE), (-1, MODEL)):
+            ax.scatter([times[end]] * place.shape[1], place[end], s=16, color=color, zorder=3)
+        ax.set(xlim=(max(times) + 0.04, min(times) - 0.04), xlabel="share of noise, τ")
+        ax.set_title(title, fontsize=10)
+    axes[0].set_ylabel("place")
+    return figure

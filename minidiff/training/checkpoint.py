@@ -128,6 +128,7 @@ def read_file(path):
     if content.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is only the pointer that Git LFS keeps: `git lfs pull` gets the file")
     try:
+        bytearray(2 * len(content))                              # safetensors panics where there is no room for that
         found = {name: t.clone() for name, t in load(content).items()}
         return found, header_of(content).get("__metadata__") or {}
     except Exception as error:       # safetensors and torch fail in many ways

@@ -213,3 +213,22 @@ def runs_of(plans, file, path=None, drawing=None, **settings):
     config = {"captions": found["n"]["accuracy"], "batch": recipe.batch, "held out": found["n"]["held_out"]}
     study.keep(file, config, runs, path)
     save_rows(rows[-len(SEEDS):], [f"seed {seed}" for seed in SEEDS], Path(file).with_suffix(".png"))
+
+
+# ------------------------------------------------------------------------------------- part II: on the trained machine
+
+
+def machine(seed):
+    """The machine of a seed, as `python -m minidiff train --seed` makes it, kept for all studies that start from it."""
+    folder = FOLDER / "seeds" / str(seed) if seed else FOLDER
+    for recipe in text2image.recipes(seed, DEVICE):
+        run(recipe, folder / f"{recipe.name}.safetensors")
+    return text2image.load(folder, DEVICE)
+
+
+def scored(parts, known, unseen, seed, **drawing):
+    """What studies keep of a score of 1,000 captions: shares right, distance and its floor, diversity."""
+    found = report.score(parts, known, unseen, budget(1_000, 1_000, 24), seed, **drawing)
+    return {"seed": seed, **{f"{word} right": found["accuracy"][word] for word in ("digit", "joint")},
+            "held out right": found["held_out"]["joint"],
+            **{key: found[key] for key in ("frechet", "frechet_floor", "diversity", "seconds_a_picture")}}

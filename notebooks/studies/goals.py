@@ -67,6 +67,7 @@ def lost_by_autoencoder(what):
 
 # Where in the results of a study its runs are.
 GPT = ("right", ...)
+ONE = (..., "1 calls")
 VIT = ("ViT, patches of 7 x 7", "runs", ...)
 CNN = ("CNN", "runs", ...)
 CLIP = ("several right, all steps", ...)
@@ -127,6 +128,19 @@ GOALS = [
     Goal("race", "all four, held-out combinations, %", ">=", 93, RACE, number("runs", ..., "reached", "held out")),
     Goal("race", "diversity, of the real digits'", ">=", 0.85, RACE, number("runs", ..., "reached", "diversity")),
     Goal("race", "Frechet distance over its floor", "<=", 4, RACE, number("runs", ..., "reached", "Frechet / floor")),
+    Goal(7, "one call: all four, %", ">=", 98.5, "few_student", percent(*ONE, "joint right")),
+    Goal(7, "one call: all four, held-out combinations, %", ">=", 97, "few_student", percent(*ONE, "held out right")),
+    Goal(7, "one call: Frechet distance over the 27 calls'", "<=", 1.05, "few_student",
+         over(number(*ONE, "frechet"), number(..., "machine", "frechet"))),
+    Goal(7, "one call: diversity over the 27 calls'", ">=", 1, "few_student",
+         over(number(*ONE, "diversity"), number(..., "machine", "diversity"))),
+    Goal(7, "one call: diversity, of the real digits'", ">=", 0.92, "few_student", number(*ONE, "diversity")),
+    Goal(7, "pairs and student, seconds", "<=", 60, "few_student", number(..., "seconds")),
+    Goal(7, "flow on a line: error of the map, of the spread", "<=", 0.02, "flow_line", number(..., "largest error")),
+    Goal(7, "reflow on a line: how many times straighter", ">=", 3, "flow_line",
+         over(number(..., "straightness"), number(..., "after reflow"))),
+    *(Goal(7, f"flow matching: W2 of the {name} over its floor", "<=", 1.15, "flow_clouds", distance(name))
+      for name in CLOUDS),
 ]
 
 
@@ -145,11 +159,11 @@ def reached(goal, kept):
 def table(goals, folder=HERE):
     """The goals as text, one line each, and how many are reached."""
     kept = [worst(goal, folder) for goal in goals]
-    lines = [f"{'chapter':9}{'what':46}{'asked':>10}{'kept':>12}"]
+    lines = [f"{'chapter':9}{'what':54}{'asked':>10}{'kept':>12}"]
     for goal, found in zip(goals, kept, strict=True):
         shown = "not kept" if found is None else f"{found:.2f}"
         asked = f"{goal.sign} {goal.asked:g}"
-        lines.append(f"{goal.chapter!s:9}{goal.what:46}{asked:>10}{shown:>12}{'' if reached(goal, found) else ' *'}")
+        lines.append(f"{goal.chapter!s:9}{goal.what:54}{asked:>10}{shown:>12}{'' if reached(goal, found) else ' *'}")
     return "\n".join([*lines, f"{sum(map(reached, goals, kept))} of {len(goals)} goals are reached"])
 
 

@@ -33,7 +33,7 @@ def main(path=None):
             recipe = make(steps_within(SECONDS, make))
             *_, state = train(recipe)
             parts.unet = recipe.model
-            found = report.score(parts, known, unseen, N, seed, 3.0, budget(15, 15, 3))
+            found = report.score(parts, known, unseen, N, seed, guidance=3.0, steps=budget(15, 15, 3))
             results[name].append({
                 "seed": seed, "steps": recipe.steps, "seconds": state.seconds, "diversity": found["diversity"],
                 "distance": found["frechet"] / found["frechet_floor"],
