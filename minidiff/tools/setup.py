@@ -248,7 +248,7 @@ def set_up(folder, any_python, oldest, torch):
     if todo == "new":
         refused = refusal(facts())
         if refused:
-            stop(("{} has to be made anew ({}), but ".format(name, why) if why not in ("", refused) else "") + refused)
+            stop(refused)
         make_anew(folder, why)
         why, seen = "a minute or two, with a good connection", facts()
     if torch:
