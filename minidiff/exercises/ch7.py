@@ -246,8 +246,8 @@ EXERCISES = [
     Exercise(
         "7.6", "Find the bug: which way time runs", "bug", stars=2, minutes=15, broken=walk,
         prompt="A network was trained as in 7.5. This sampler should draw with it, but ends in noise that is far too "
-               "large. (splitmeanflow's issue 2 is about a velocity with the wrong sign.) Fix it: it must walk from "
-               "noise, τ = 1, to the data.",
+               "large. Issue 2 of splitmeanflow is about such a sign. Fix it: it must walk from noise, τ = 1, to the "
+               "data.",
         hints=("Where does it think it is in its first step, and where is it really?",
                "Two things are backward, and fixing only one of them does not help.",
                "`tau = 1 - i / steps`, and `x - velocity(x, tau) / steps`."),
