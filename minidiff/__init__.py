@@ -2,7 +2,7 @@
 
 The house, in reading order: the subject first, the machinery after it.
 
-    __main__.py             the command line: python -m minidiff train | draw | read | score
+    __main__.py             the command line: python -m minidiff train | draw | read | teach | score
 
     data/                   what is learned from
         digits.py           handwritten digits as pictures
@@ -12,6 +12,9 @@ The house, in reading order: the subject first, the machinery after it.
         captioned_digits.py digits with every rendering and caption, and random batches of them
         ink.py              where the ink is in a photo or a scan, and how MNIST would have written it down
         pictures.py         the door for a person's own pictures: any file becomes one that the networks know
+        edits.py            instructions that change a picture, such as "make it red"
+        skeletons.py        a digit thinned to lines one pixel wide
+        wishes.py           looks for which the captions have no word: orange, small, outlined
         folders.py          a folder of one's own pictures, with captions, with labels, or without either
         augment.py          small random changes, so that no picture is seen twice
         clouds.py           points on a plane whose density is known exactly
@@ -36,9 +39,13 @@ The house, in reading order: the subject first, the machinery after it.
         dit.py              the denoiser as a transformer
         autoencoder.py      pictures to latents and back
         classifier.py       the network that reads digits
+        new_words.py        an adapter: one learned vector for a word that a frozen text tower does not know
         lora.py             an adapter: thin weights that learn beside frozen ones
+        controlnet.py       an adapter: a copy of the UNet's way down that follows a sketch
+        adapter.py          what is kept of networks that are mostly frozen
     evaluation/             a number about quality
         readers.py          what is in a picture: its digit, color, stroke and lean
+        wishes.py           did a wish come true for which the captions have no word?
         metrics.py          accuracy, Frechet distance, diversity, PSNR, recall, nearest neighbors
         clouds.py           Wasserstein distance, modes found, loss above the exact floor
         likelihood.py       bits per pixel
@@ -54,6 +61,9 @@ The house, in reading order: the subject first, the machinery after it.
         own_pictures.py     trains a UNet on a folder of one's own pictures
         report.py           measures the whole machine
         few_steps.py        trains a student that draws in one call, or in a few
+        personalize.py      teaches the machine new words, and joins several adapters
+        control.py          teaches the machine to follow a sketch
+        instruct.py         teaches the machine to change a picture as a sentence says
 
     training/               how anything is trained
         loop.py             the recipe and the training loop, which can be killed and goes on
@@ -75,7 +85,8 @@ The house, in reading order: the subject first, the machinery after it.
         checker.py          is an answer right, and if not, which mistake is it?
         answers.py          reads a file of answers in whatever form it is handed in
         differences.py      what is wrong with an outcome, in words
-        ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py ch7.py ch7b.py   one per notebook
+        ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py ch7.py ch7b.py ch8.py
+                            one per notebook
 
 Where does a new thing go?
     To draw or make data: data.  Mathematics on (xt, t, eps) for any denoiser: diffusion.  A number about quality:

@@ -1,4 +1,4 @@
-"""The command line:  python -m minidiff train | draw | read | score"""
+"""The command line:  python -m minidiff train | draw | read | teach | score"""
 
 import argparse
 import sys
@@ -8,8 +8,10 @@ import torch
 from tqdm import tqdm
 
 from minidiff.data import (
+    DIGITS,
     CaptionError,
     PictureError,
+    files_in,
     is_held_out,
     load_captioned_digits,
     load_folder,
@@ -17,7 +19,7 @@ from minidiff.data import (
     sentence,
 )
 from minidiff.evaluation import read
-from minidiff.pipelines import classifier, few_steps, own_pictures, report, text2image
+from minidiff.pipelines import classifier, few_steps, own_pictures, personalize, report, text2image
 from minidiff.pipelines.text2image import GUIDANCE, STEPS
 from minidiff.tools import DeviceError, FileError, atomic_write, show, trained_folder, write_json
 from minidiff.tools.checks import check, check_whole
@@ -35,7 +37,7 @@ def parser():
         prog="python -m minidiff", description="A miniature Stable Diffusion: train it, draw with it, measure it.",
         epilog="Start with `train`: one to four minutes on two CPU cores. It can be stopped with Ctrl-C at any "
                "moment; the same command goes on from what was kept.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,read,score}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,read,teach,score}")
 
     def command(name, about):
         sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
@@ -55,6 +57,12 @@ def parser():
     draw.add_argument("--pictures", action="store_true", help="draw with what `train --pictures` left in the folder")
     look = command("read", "say what your own pictures show, each of one digit, in any color and on any ground")
     look.add_argument("files", nargs="+", metavar="FILE", help="a PNG or JPEG, drawn, scanned or photographed")
+    teach = command("teach", "teach the machine a new word, from a few pictures of your own of what it means")
+    teach.add_argument("word", metavar="WORD", help="such as orange")
+    teach.add_argument("--pictures", metavar="FOLDER", required=True, help="pictures of one digit each; what they show "
+                       "is read from them, or said in a captions.csv (file,caption)")
+    teach.add_argument("--like", choices=tuple(personalize.BOOK), default="color", help="what the word is: a "
+                       "color, or a style of stroke (default: %(default)s)")
     score = command("score", "draw many captions, read them back, write FOLDER/report.json and print a table")
     score.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: FOLDER/report.json)")
     score.add_argument("--n", type=int, help="how many captions (default: 1,000 in the small budget)")
@@ -77,9 +85,11 @@ def training_options(train):
 
 def drawing_options(sub):
     """How a command draws."""
-    sub.add_argument("--guidance", type=float, default=GUIDANCE,
-                     help="0 ignores the caption, 1 is plain, more exaggerates (default: %(default)s)")
+    sub.add_argument("--guidance", type=float, help="0 ignores the caption, 1 is plain, more exaggerates (default: "
+                     f"{GUIDANCE}, with a taught word {personalize.GUIDANCE})")
     sub.add_argument("--steps", type=int, default=STEPS, help="steps from noise to picture (default: %(default)s)")
+    sub.add_argument("--with", dest="words", action="append", default=[], metavar="WORD[:STRENGTH]", help="draw with a "
+                     "word that `teach` left, several if given again; 1 is as it was taught (default), 0.5 half of it")
     sub.add_argument("--calls", type=int, metavar="N", help="ask the student that `train --few` left so many times for "
                      "a picture: 1, or a few; without guidance, which it has learned")
 
@@ -119,10 +129,23 @@ def stages(options):
 def machine(options):
     """The trained machine, or its student, and how it is to draw."""
     parts = text2image.load(options.folder)
+    check(options.calls is None or not options.words, "--calls and --with: the student learned no new words")
+    if options.words:
+        parts = personalize.joined(parts, [with_strength(said, parts, options.folder) for said in options.words])
     if options.calls is None:
-        return parts, {"guidance": options.guidance, "steps": options.steps}
+        guidance = personalize.GUIDANCE if options.words else GUIDANCE
+        return parts, {"guidance": guidance if options.guidance is None else options.guidance, "steps": options.steps}
     check_whole("--calls", options.calls)
     return few_steps.load(Path(options.folder) / "student.safetensors", parts), few_steps.calls(options.calls)
+
+
+def with_strength(said, parts, folder):
+    """What `--with` names: the adapter of a word, and its strength."""
+    word, _, strength = said.partition(":")
+    try:
+        return personalize.load(Path(folder) / "words" / f"{word}.safetensors", parts), float(strength or 1)
+    except ValueError as error:
+        raise ValueError(f"--with {said}: {error}; expected a taught word, such as orange or orange:0.8") from error
 
 
 def run_draw(options):
@@ -169,7 +192,8 @@ def own_figure(options):
     machine = own_pictures.load(Path(options.folder) / "own_pictures.safetensors", pick_device())
     captions = [caption for caption in options.captions or [""] for _ in range(options.n)]
     seeds = [options.seed + i for i in range(options.n)] * len(options.captions or [""])
-    pictures = own_pictures.draw(captions, seeds, machine, options.guidance, options.steps)
+    guidance = GUIDANCE if options.guidance is None else options.guidance
+    pictures = own_pictures.draw(captions, seeds, machine, guidance, options.steps)
     return show.sheet(pictures, options.captions or [""])
 
 
@@ -186,6 +210,38 @@ def run_read(options):
         sure = reader(picture).softmax(1).max().item()
         print(f"{file}: {sentence(read(reader, picture)[0])} (the digit {sure:.0%} sure)\n    {did}")
     check(not unused, f"{unused} of {len(options.files)} could not be read")
+
+
+def run_teach(options):
+    """Read what the pictures show, learn the word, draw with it."""
+    parts, path = text2image.load(options.folder), Path(options.folder) / "words" / f"{options.word}.safetensors"
+    pictures, captions = [], []
+    for file, said in files_in(options.pictures):
+        try:
+            picture, did = open_picture(file)
+        except PictureError as error:
+            print(f"minidiff: {error}", file=sys.stderr)
+            continue
+        said = said or personalize.caption_of(parts, picture, options.word, options.like)
+        print(f"{file}: {said}\n    {did}")
+        pictures.append(picture)
+        captions.append(said)
+    check(pictures, f"there is no picture in {options.pictures} that can be used")
+    known, _ = load_captioned_digits(parts.device)
+    recipe = personalize.teach(parts, torch.cat(pictures).to(parts.device), captions, known, options.word, options.like,
+                               options.seed)
+    with tqdm(total=recipe.steps, desc=options.word, unit="step", mininterval=0.5) as bar:
+        for state in train(recipe, path):
+            bar.update(state.step - bar.n)
+        bar.update(recipe.steps - bar.n)
+    article = "an" if options.word[0] in "aeiou" else "a"
+    asked = [f"{article} {options.word} {digit}" for digit in DIGITS[1:9]]
+    drawn = text2image.draw(asked, range(8), personalize.joined(parts, [(personalize.load(path, parts), 1.0)]),
+                            personalize.GUIDANCE)
+    with atomic_write(path.with_suffix(".png")) as draft:
+        show.grid(drawn, asked, columns=4).savefig(draft, format="png", dpi=show.PIXELS)
+    print(f"Taught: {path}, {path.stat().st_size / 1000:.0f} kB. Drawn with it: {path.with_suffix('.png')}\n"
+          f'More: python -m minidiff draw --with {options.word} "{asked[6]}" --folder {options.folder}')
 
 
 def run_score(options):
@@ -208,7 +264,7 @@ def main(arguments=None):
     options = parser().parse_args(arguments)
     try:
         with environment(MINIDIFF_BUDGET=getattr(options, "budget", None), MINIDIFF_DEVICE=options.device):
-            commands = {"train": run_train, "draw": run_draw, "read": run_read, "score": run_score}
+            commands = {"train": run_train, "draw": run_draw, "read": run_read, "teach": run_teach, "score": run_score}
             commands[options.command](options)
     except (CaptionError, DeviceError, FileError, OSError, FloatingPointError, ValueError) as error:
         print(f"minidiff: {' '.join(str(error).split())}", file=sys.stderr)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from minidiff.models import LATENTS, UNet
-from minidiff.models.lora import Lora, learned_state, loras, with_lora
+from minidiff.models.lora import Lora, loras, merged, with_lora
 from minidiff.tools import generator_for
 
 LAYERS = {"linear": (lambda: nn.Linear(7, 5), (11, 7)), "convolution": (
@@ -68,7 +68,7 @@ def test_in_a_unet_it_changes_nothing_at_first_and_never_the_base():
     adapted = with_lora(unet, 2)
     torch.testing.assert_close(adapted(x, t, cond), unet(x, t, cond), atol=1e-6, rtol=1e-6)
     free = [p for p in adapted.parameters() if p.requires_grad]
-    assert sum(p.numel() for p in free) == sum(t.numel() for t in learned_state(adapted).values())
+    assert sum(p.numel() for p in free) == sum(p.numel() for lora in loras(adapted).values() for p in lora.learned())
     torch.optim.SGD(free, 0.1).zero_grad()
     adapted(x, t, cond).square().mean().backward()
     torch.optim.SGD(free, 0.1).step()
@@ -79,11 +79,23 @@ def test_in_a_unet_it_changes_nothing_at_first_and_never_the_base():
     assert frozen.keys() == before.keys() and all(torch.equal(p, before[name]) for name, p in frozen.items())
 
 
-def test_it_goes_where_it_is_asked_to_and_its_file_holds_nothing_of_the_base():
+def test_changes_of_several_adapters_add_up_in_a_plain_copy():
+    plain, (x,) = nn.Sequential(nn.Linear(7, 5), nn.Linear(5, 3)), [torch.randn(11, 7, generator=generator_for(2))]
+    before, adapted = plain[0].weight.clone(), []
+    for seed, rank in ((1, 2), (3, 4)):
+        adapted.append(with_lora(plain, rank, where=lambda name: name == "0"))
+        adapted[-1][0].B.data = torch.randn(5, rank, generator=generator_for(seed))
+    both = merged(merged(plain, adapted[0], 0.5), adapted[1], -2)
+    change = 0.5 * adapted[0][0].B @ adapted[0][0].A - 2 * adapted[1][0].B @ adapted[1][0].A
+    torch.testing.assert_close(both(x), plain(x) + F.linear(F.linear(x, change), plain[1].weight), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(merged(plain, adapted[0])(x), adapted[0](x), atol=1e-5, rtol=1e-5)
+    assert not loras(both) and torch.equal(plain[0].weight, before)
+
+
+def test_it_goes_where_it_is_asked_to():
     unet = UNet(LATENTS)
     attention = with_lora(unet, 4, where=lambda name: "attention" in name or "cross" in name)
     assert loras(attention) and all("attention" in name or "cross" in name for name in loras(attention))
-    assert set(learned_state(attention)) == {f"{name}.{key}" for name in loras(attention) for key in "AB"}
     narrow = [lora for lora in loras(with_lora(unet, 99)).values() if min(lora.base.weight.shape[:2]) < 99]
     assert narrow and all(lora.A.shape[0] == min(lora.base.weight.shape[:2]) for lora in narrow)
     with pytest.raises(ValueError, match="no Linear"):

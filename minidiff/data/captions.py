@@ -65,12 +65,14 @@ def parse(caption):
     return tuple(attributes)
 
 
-def clean(caption):
-    """Lower-case words without punctuation, every one of them known; else a CaptionError names the nearest."""
+def clean(caption, new=()):
+    """Lower-case words without punctuation, every one of them known, or one of the `new` ones; else a CaptionError
+    names the nearest.  "an" is "a"."""
     if not isinstance(caption, str):
         raise CaptionError(f"a caption is a string, not {type(caption).__name__}: {caption!r:.60}")
     words = [bare for word in caption.lower().split() if (bare := word.strip(".,;:!?\"'"))]
-    known = VOCABULARY[3:]                                        # the marks <pad>, <start>, <end> are not words
+    words = ["a" if word == "an" else word for word in words]
+    known = (*VOCABULARY[3:], *new)                               # the marks <pad>, <start>, <end> are not words
     for word in words:
         if word not in known:
             near = [DIGITS[int(word)]] if word in tuple("0123456789") else difflib.get_close_matches(word, known, 3)
@@ -82,8 +84,10 @@ def clean(caption):
     return words
 
 
-def tokenize(captions):
+def tokenize(captions, new=()):
     """Sentences -> token ids (B, L): <start>, the words, <end>, then <pad>.  "" is the null caption.
+
+    new: words that were added to the vocabulary; their ids come after its own.
 
     >>> tokenize(["a red seven"])[0, :6].tolist()
     [1, 3, 15, 12, 2, 0]
@@ -91,8 +95,9 @@ def tokenize(captions):
     if isinstance(captions, str) or not hasattr(captions, "__len__"):
         raise CaptionError(f"tokenize takes a list of captions; for a single one write [{captions!r:.60}]")
     ids = torch.full((len(captions), LENGTH), PAD)
+    token = TOKEN | {word: len(VOCABULARY) + i for i, word in enumerate(new)}
     for row, caption in zip(ids, captions):
-        tokens = [START, *(TOKEN[word] for word in clean(caption)), END]
+        tokens = [START, *(token[word] for word in clean(caption, new)), END]
         row[:len(tokens)] = torch.tensor(tokens)
     return ids
 

@@ -48,11 +48,7 @@ def load_folder(folder):
     Their captions are those of its captions.csv, two columns: file, caption.  Without such a file the name of the
     sub-folder is the caption; a picture that lies in no sub-folder has the empty one.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder: expected one of pictures (an archive has to be unpacked)")
-    table = folder / "captions.csv"
-    said = _from_table(table) if table.exists() else _from_names(folder)
+    said = files_in(folder)
     if len({file for file, _ in said}) < 2:
         raise DataError(f"{folder} holds {len(said) or 'no'} pictures: at least two are needed, as {', '.join(KINDS)}")
     opened, bad = {}, []
@@ -67,6 +63,15 @@ def load_folder(folder):
     counts = Counter(word for caption in captions for word in words_in(caption))
     words = tuple(sorted(word for word, _ in counts.most_common(MOST_WORDS)))
     return CaptionedPictures(torch.cat([opened[file] for file, _ in said]), captions, words)
+
+
+def files_in(folder):
+    """(file, caption) of each picture in a folder, by its captions.csv or by the names of its sub-folders."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder: expected one of pictures (an archive has to be unpacked)")
+    table = folder / "captions.csv"
+    return _from_table(table) if table.exists() else _from_names(folder)
 
 
 def words_in(caption):

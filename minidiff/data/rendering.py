@@ -101,12 +101,12 @@ def render_styles(pictures):
     return out
 
 
-def tint(ink, color):
+def tint(ink, color, palette=RGB):
     """Ink bytes (B, 32, 32) and color indices (B,) -> colored pictures (B, 3, 32, 32) in [-1, 1].
 
     >>> tint(torch.full((1, 1, 1), 255, dtype=torch.uint8), torch.tensor([6])).flatten().tolist()
     [1.0, 1.0, 1.0]
     """
     check(ink.dtype == torch.uint8, f"ink bytes are uint8 in 0..255, got {ink.dtype}; (255 * ink).byte() makes them")
-    rgb = RGB.to(ink.device)[color]                              # (B, 3)
+    rgb = palette.to(ink.device)[color]                          # (B, 3)
     return ink[:, None].float() / 255 * rgb[:, :, None, None] * 2 - 1

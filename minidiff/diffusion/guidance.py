@@ -31,6 +31,24 @@ def guided(denoise, null, w, below=math.inf):
     return denoise_guided
 
 
+def doubly_guided(denoise, null, null_source, by_source, by_text):
+    """A denoiser that listens to a given picture and to a sentence, each as much as it should:
+    e(0, 0) + s_I (e(source, 0) - e(0, 0)) + s_T (e(source, text) - e(source, 0)).          [InstructPix2Pix eq. 3]
+
+    denoise(xt, t, cond, source); null (1, ...): the sentence that says nothing, null_source (1, ...): the picture that
+    shows nothing.  The guided denoiser takes cond and source as a pair.
+    """
+    def denoise_guided(xt, t, both):
+        cond, source = both
+        nothing, blank = null.expand_as(cond), null_source.expand_as(source)
+        three = denoise(xt.repeat(3, 1, 1, 1), t.repeat(3), torch.cat([nothing, nothing, cond]),
+                        torch.cat([blank, source, source]))
+        alone, seen, told = three.chunk(3)
+        return alone + by_source * (seen - alone) + by_text * (told - seen)
+
+    return denoise_guided
+
+
 def clipped(denoise, schedule):
     """A denoiser whose picture stays among the pictures: its x0 is cut to [-1, 1], and eps is what follows from that.
     For pixels; latents know no such bounds.     [static thresholding: Saharia et al. 2022, section 2.3]

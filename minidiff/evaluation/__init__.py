@@ -12,4 +12,14 @@ from minidiff.evaluation.metrics import (
     recall_at,
     wilson,
 )
-from minidiff.evaluation.readers import ink_of, prompts, read, read_color, read_lean, read_stroke, read_zero_shot
+from minidiff.evaluation.readers import (
+    ink_of,
+    prompts,
+    radius,
+    read,
+    read_color,
+    read_lean,
+    read_stroke,
+    read_zero_shot,
+)
+from minidiff.evaluation.wishes import came_true

@@ -103,6 +103,19 @@ def psnr(pictures, others):
     return 10 * torch.log10(4 / (pictures - others).square().flatten(1).mean(1))
 
 
+def iou(pictures, others, edge=0.5):
+    """Intersection over union of the ink of two crowds of pictures (B, C, 32, 32), pair by pair -> (B,): 1 where both
+    cover the same pixels, 0 where they share none.  Ink is what is brighter than `edge`.
+
+    >>> one = torch.tensor([[1.0, 1.0, -1.0, -1.0]]).view(1, 1, 1, 4)
+    >>> iou(one, one.roll(1, -1)).tolist()                       # one pixel of three
+    [0.3333333432674408]
+    """
+    check_alike(pictures=pictures[:, :1], others=others[:, :1])
+    one, other = (ink_of(some).flatten(1) > edge for some in (pictures, others))
+    return (one & other).sum(1) / (one | other).sum(1).clamp_min(1)
+
+
 def recall_at(k, similarity, true):
     """Share of queries (rows) with a true match among the k most similar: similarity, true bool (B, M).
 

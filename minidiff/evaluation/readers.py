@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from minidiff.data.captions import SIZES, UNSAID, WORDS, sentence
-from minidiff.data.rendering import RGB, lean_of, stroke_width
+from minidiff.data.rendering import RGB, lean_of, moments, stroke_width
 from minidiff.tools.checks import check, check_pictures, kind_of, picture_hint
 
 STROKE_EDGES = (2.66, 3.84)                                      # pixels: thin | plain | thick, see stroke_width
@@ -18,11 +18,11 @@ def ink_of(pictures):
     return ((pictures.amax(1) + 1) / 2).clamp(0, 1)
 
 
-def read_color(pictures):
-    """The color of the ink (B,): the mean color, weighted by ink, against the palette by direction."""
+def read_color(pictures, palette=RGB):
+    """The color of the ink (B,): the mean color, weighted by ink, against a palette (N, 3) by direction."""
     ink = ink_of(pictures)[:, None]
     mean = ((pictures.expand(-1, 3, -1, -1) + 1) / 2 * ink).sum((2, 3))                # (B, 3)
-    return (F.normalize(mean, dim=1) @ F.normalize(RGB.to(pictures.device), dim=1).T).argmax(1)
+    return (F.normalize(mean, dim=1) @ F.normalize(palette.to(pictures.device), dim=1).T).argmax(1)
 
 
 def read_stroke(pictures):
@@ -35,13 +35,21 @@ def read_lean(pictures):
     return torch.bucketize(lean_of(ink_of(pictures)), torch.tensor(LEAN_EDGES, device=pictures.device))
 
 
+def radius(pictures):
+    """How far from its center the ink is (B,), in pixels: the root of the mean squared distance."""
+    ink = ink_of(pictures)
+    _, _, (down, _) = moments(ink)
+    _, _, (across, _) = moments(ink.mT)
+    return (down + across).sqrt()
+
+
 @torch.no_grad()
-def read(classifier, pictures):
+def read(classifier, pictures, palette=RGB):
     """Pictures (B, 3, 32, 32) -> attributes (B, 4): the digit by the classifier, then color, stroke and lean."""
     check(callable(classifier), f"read takes a classifier and pictures, got {kind_of(classifier)}")
     check_pictures(pictures, "1 or 3", 32, 32)
     digit = torch.cat([classifier(part).argmax(1) for part in pictures.split(500)])
-    return torch.stack([digit, read_color(pictures), read_stroke(pictures), read_lean(pictures)], 1)
+    return torch.stack([digit, read_color(pictures, palette), read_stroke(pictures), read_lean(pictures)], 1)
 
 
 def prompts():

@@ -1,5 +1,6 @@
 """The networks.  They know no training: a network is what it computes."""
 
+from minidiff.models.adapter import Adapter
 from minidiff.models.attention import Attention, attend, attention_weights
 from minidiff.models.autoencoder import Autoencoder, AutoencoderConfig, Decoder, Encoder, kl_to_normal
 from minidiff.models.blocks import Block, Down, ResBlock, Up, norm, time_embedding, zero_init
@@ -7,8 +8,9 @@ from minidiff.models.classifier import Classifier, ClassifierConfig
 from minidiff.models.clip import Clip, ClipConfig, ImageTower, contrastive_loss, sigmoid_loss
 from minidiff.models.dit import DiT, DiTConfig
 from minidiff.models.gpt import GPTConfig, TinyGPT, next_token_probs, next_word_loss
-from minidiff.models.lora import Lora, learned_state, loras, with_lora
+from minidiff.models.lora import Lora, loras, merged, with_lora
 from minidiff.models.mlp import PointConfig, PointDenoiser
+from minidiff.models.new_words import MoreWords, with_word
 from minidiff.models.text_encoder import TextConfig, TextEncoder, end_state
 from minidiff.models.unet import (
     DIGIT_PICTURES,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn import functional as F
 
-from minidiff.data.captions import DIGITS
 from minidiff.models.blocks import conv_tower
 from minidiff.tools.checks import check_pictures
 
@@ -14,6 +13,7 @@ from minidiff.tools.checks import check_pictures
 class ClassifierConfig:
     widths: tuple = (32, 64, 64)
     feature_width: int = 64
+    classes: int = 10
 
 
 class Classifier(nn.Module):
@@ -25,7 +25,7 @@ class Classifier(nn.Module):
         self.config = config
         self.net = nn.Sequential(*conv_tower(3, config.widths, [1] * len(config.widths)), nn.Flatten(),
                                  nn.Linear(16 * config.widths[-1], config.feature_width))
-        self.out = nn.Linear(config.feature_width, len(DIGITS))
+        self.out = nn.Linear(config.feature_width, config.classes)
 
     def features(self, pictures):
         """Pictures (B, C, 32, 32) in [-1, 1] -> (B, 64)."""

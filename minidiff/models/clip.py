@@ -36,7 +36,7 @@ class Clip(nn.Module):
 
     def __init__(self, config=ClipConfig()):
         super().__init__()
-        self.config = config
+        self.config, self.new_words = config, ()                 # words: see `with_words`
         self.image = ImageTower(config.widths, config.embed_width)
         self.text = TextEncoder(config.text)
         self.text_out = nn.Linear(config.text.width, config.embed_width, bias=False)
@@ -54,13 +54,17 @@ class Clip(nn.Module):
             check(bool((ids == END).any(1).all()), "a caption without <end> has no end state; `tokenize` writes one")
         return F.normalize(self.text_out(end_state(self.text(ids), ids)).float(), dim=-1)
 
+    def tokens(self, captions):
+        """Sentences -> token ids (B, L), its new words included."""
+        return tokenize(captions, self.new_words).to(self.log_scale.device)
+
     def embed_captions(self, captions):
         """Sentences -> (B, D) of length one."""
-        return self.embed_tokens(tokenize(captions).to(self.log_scale.device))
+        return self.embed_tokens(self.tokens(captions))
 
     def text_states(self, captions):
         """Sentences -> one state per token (B, L, D), what a denoiser looks at; [""] is the null condition."""
-        return self.text(tokenize(captions).to(self.log_scale.device)).float()
+        return self.text(self.tokens(captions)).float()
 
     def logits(self, picture_embeddings, caption_embeddings):
         """Similarity of each picture with each caption, sharpened by the learned temperature -> (B, M)."""

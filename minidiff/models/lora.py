@@ -81,7 +81,11 @@ def loras(model):
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, Lora)}
 
 
-def learned_state(model):
-    """What a file of the adapter holds: A and B of each LoRA, and nothing of the base."""
-    return {f"{name}.{key}": tensor for name, lora in loras(model).items()
-            for key, tensor in zip("AB", lora.learned(), strict=True)}
+def merged(base, adapted, strength=1.0):
+    """A copy of a plain network, its weights changed as the LoRAs of its adapted copy say, times a strength.  Changes
+    of several adapters add up: merged(merged(unet, one), other, 0.5)."""
+    base = copy.deepcopy(base)
+    with torch.no_grad():
+        for name, lora in loras(adapted).items():
+            base.get_submodule(name).weight += strength * lora.change()
+    return base

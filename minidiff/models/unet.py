@@ -95,9 +95,10 @@ class UNet(nn.Module):
         time = self.time(time_embedding(t, self.config.widths[0]))
         return time if self.pooled is None else time + self.pooled(cond.mean(1))
 
-    def encode(self, xt, time, cond):
-        """Down the U: xt (B, C, H, W) -> x at the bottom, and the skips, a list of what each layer gave."""
-        x = self.first(F.pixel_unshuffle(xt, self.config.patch))
+    def encode(self, xt, time, cond, plus=0):
+        """Down the U: xt (B, C, H, W) -> x at the bottom, and the skips, a list of what each layer gave.  plus: added
+        to what the first layer gives, such as the hint of a ControlNet."""
+        x = self.first(F.pixel_unshuffle(xt, self.config.patch)) + plus
         skips = [x]
         for layer in self.down:
             x = layer(x, time, cond) if isinstance(layer, Stage) else layer(x)

@@ -17,7 +17,8 @@ def recipe(digits, seed=0, config=ClassifierConfig(), steps=None, batch=None, lr
     checksum: `CaptionedDigits`, or `LabeledDigits(pictures, labels)`.  network(config): B pictures -> (B, 10) logits.
     """
     side = 32 if network is Classifier else getattr(config, "size", None)
-    check_dataset(digits, getattr(config, "channels", "1 or 3"), *([side, side] if side else []), columns=1)
+    check_dataset(digits, getattr(config, "channels", "1 or 3"), *([side, side] if side else []), columns=1,
+                  classes=getattr(config, "classes", 10))
     batch = budget(full=256, small=128, fast=64, given=batch)
 
     def loss_of(model, generator):

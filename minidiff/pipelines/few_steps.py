@@ -14,9 +14,8 @@ from minidiff.diffusion.levels import spaced_levels
 from minidiff.diffusion.samplers import ddim_step, last
 from minidiff.diffusion.schedule import add_noise
 from minidiff.models.unet import UNet, UNetConfig
-from minidiff.pipelines.text2image import denoising, tersely
+from minidiff.pipelines.text2image import base_of, denoising, tersely
 from minidiff.tools.checks import check, check_alike, check_examples, check_whole
-from minidiff.tools.files import checksum
 from minidiff.tools.runtime import autocast, budget, generator_for
 from minidiff.training.checkpoint import CheckpointError, load_model
 from minidiff.training.loop import Recipe
@@ -133,11 +132,6 @@ def student_recipe(parts, captioned, seed=0, n=None, **settings):
 
     return recipe(parts.unet, lambda *lesson: pairs_loss()(*lesson), {"base": base_of(parts), "pairs": n}, seed,
                   **settings)
-
-
-def base_of(parts):
-    """The checksum of the machine to which a student belongs."""
-    return checksum(parts.clip.state_dict(), parts.autoencoder.state_dict(), parts.unet.state_dict())[:16]
 
 
 def load(path, parts):

@@ -23,6 +23,13 @@ def draw_all(attributes, parts, first_seed=0, batch=250, **drawing):
                       for i in range(0, len(captions), batch)])
 
 
+def asked_for(captioned, n, seed):
+    """What is asked of a machine of this seed: n trained combinations (n, 4), and the generator for more chance."""
+    generator = generator_for(seed, 3, device=captioned.labels.device)
+    return captioned.allowed[torch.randint(len(captioned.allowed), (n,), generator=generator,
+                                           device=captioned.labels.device)], generator
+
+
 def score(parts, train, val, n=None, seed=0, **drawing):
     """Everything that can be measured of the trained parts, as a dict.  drawing: of `draw`, guidance or steps.
 
@@ -30,8 +37,7 @@ def score(parts, train, val, n=None, seed=0, **drawing):
     validation digits read by the same readers; shuffled: the drawn pictures against other captions.
     """
     n = check_whole("n", budget(full=5_000, small=1_000, fast=60, given=n), 2)
-    device, generator = parts.device, generator_for(seed, 3, device=parts.device)
-    asked = train.allowed[torch.randint(len(train.allowed), (n,), generator=generator, device=device)]
+    device, (asked, generator) = parts.device, asked_for(train, n, seed)
     every = all_combinations().to(device)
     unseen = every[is_held_out(every)].repeat(max(1, n // 126), 1)
 

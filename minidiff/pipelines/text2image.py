@@ -58,6 +58,11 @@ def load(folder=None, device=None):
     return parts
 
 
+def base_of(parts):
+    """The checksum of a machine, to which a student or an adapter belongs."""
+    return checksum(parts.clip.state_dict(), parts.autoencoder.state_dict(), parts.unet.state_dict())[:16]
+
+
 def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW, temperature=1.0):
     """The latents (B, 4, 4, 4) on the way from noise to picture: yields (level, latents), steps + 1 times.
 

@@ -131,7 +131,7 @@ def check_labels(name, labels, n, classes=10):
     check_rows(name, labels[:, None], [classes], unsaid=False)
 
 
-def check_dataset(data, channels, *size, columns=4):
+def check_dataset(data, channels, *size, columns=4, classes=10):
     """A data set to be trained on: it has `sample(batch, generator)`, of which one batch is looked at."""
     hint = "the first of what `load_captioned_digits()` gives" if isinstance(data, (tuple, list)) else (
         "`LabeledDigits(pictures, labels)` joins digits and labels, for the classifier")
@@ -143,7 +143,7 @@ def check_dataset(data, channels, *size, columns=4):
     good = torch.is_tensor(attributes) and attributes.ndim == 2 and attributes.shape[1] >= columns
     check(good, f"the pictures of this data set need {columns} attributes each (digit, color, stroke, lean), got "
           f"{kind_of(attributes)} from {kind_of(data)}; `CaptionedDigits` has them")
-    check_rows("digits of the data set", attributes[:, :1], [10], unsaid=False)
+    check_rows("digits of the data set", attributes[:, :1], [classes], unsaid=False)
 
 
 def check_rows(name, rows, sizes, unsaid=True):

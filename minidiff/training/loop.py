@@ -48,6 +48,7 @@ class Recipe:
     warmup: float = 0.05                                         # share of the steps
     decay: str = "cosine"                                        # how the learning rate falls, or "linear"
     weight_decay: float = 0.01
+    muon: bool = True                                            # False: AdamW for the matrices, too
     ema: float | None = None                                     # decay of the moving average, None for none
     finish: Callable = lambda model: None
     device: object = "cpu"
@@ -140,7 +141,7 @@ class Sitting:
         with seeded(recipe.seed), float32():                     # fresh weights, even if this recipe was trained before
             recipe.model.load_state_dict(recipe.make_model().state_dict())
         recipe.bf16 = fast_bf16(recipe.device)
-        self.optimizer = MuonAdamW(recipe.model, recipe.lr, recipe.weight_decay)
+        self.optimizer = MuonAdamW(recipe.model, recipe.lr, recipe.weight_decay, recipe.muon)
         self.ema = EMA(recipe.model, recipe.ema) if recipe.ema else None
         self.step, self.seconds = 0, recipe.seconds_before
         if path and Path(path).exists():

@@ -96,8 +96,9 @@ class MuonAdamW:
     AdamW: m / (sqrt(v) + 1e-8), both bias-corrected, decay decoupled.  [Loshchilov & Hutter 2019, algorithm 2]
     """
 
-    def __init__(self, model, lr, weight_decay=0.0):
+    def __init__(self, model, lr, weight_decay=0.0, muon=True):
         matrices, thin, others = parameter_groups(model)
+        matrices, thin = (matrices, thin) if muon else ([], matrices + thin)
         groups = [dict(params=thin, weight_decay=weight_decay), dict(params=others, weight_decay=0.0)]
         groups = [group for group in groups if group["params"]]
         self.parts = [Muon(matrices, lr, weight_decay)] if matrices else []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from minidiff.data import load_captioned_digits, sentence
+from minidiff.data import LIKE, WORDS, combinations, load_captioned_digits, sentence
 from minidiff.diffusion import (
     clipped,
     ddim_step,
@@ -19,9 +19,9 @@ from minidiff.diffusion import (
     sample,
     sample_levels,
 )
-from minidiff.evaluation import accuracy, frechet_with_floor, psnr, read
+from minidiff.evaluation import accuracy, came_true, frechet_with_floor, psnr, read
 from minidiff.models import UNetConfig
-from minidiff.pipelines import classifier, denoiser, report, text2image
+from minidiff.pipelines import classifier, denoiser, personalize, report, text2image
 from minidiff.pipelines.digits import digit_states
 from minidiff.tools import autocast, budget, generator_for, noise_for, pick_device, show, study, trained_folder
 from minidiff.training import run, train
@@ -232,3 +232,32 @@ def scored(parts, known, unseen, seed, **drawing):
     return {"seed": seed, **{f"{word} right": found["accuracy"][word] for word in ("digit", "joint")},
             "held out right": found["held_out"]["joint"],
             **{key: found[key] for key in ("frechet", "frechet_floor", "diversity", "seconds_a_picture")}}
+
+
+def drawn_as(parts, captions, seed):
+    """Draw captions with the seeds of a machine, as gently as new words want it."""
+    seeds = range(1_000_000 * seed, 1_000_000 * seed + len(captions))
+    return torch.cat([text2image.draw(captions[i:i + 250], seeds[i:i + 250], parts, personalize.GUIDANCE)
+                      for i in range(0, len(captions), 250)])
+
+
+def still_right(parts, known, n, seed):
+    """Which share of old captions a machine draws as they were said, with the guidance of new words."""
+    old, _ = report.asked_for(known, n, seed)
+    drawn = report.draw_all(old, parts, 1_000_000 * seed, guidance=personalize.GUIDANCE)
+    return (read(parts.classifier, drawn) == old).all(1).float().mean().item()
+
+
+def wished(parts, captions, said, word, seed, reader=None):
+    """Draw captions of a new word, made of attributes `said` (N, 4) -> shares in which the word, and in which all four
+    wishes came true.  reader: of outlines, where it is needed."""
+    true = came_true(word, reader or parts.classifier, drawn_as(parts, captions, seed), said)
+    return {"word": true[:, list(WORDS).index(LIKE[word])].float().mean().item(),
+            "all": true.all(1).float().mean().item()}
+
+
+def wishes_for(word, digits, count, seed):
+    """So many combinations (count, 4) for a new word, evenly, in random order."""
+    every = combinations(word, digits).to(DEVICE)
+    order = torch.randperm(len(every), generator=generator_for(seed, 8)).to(DEVICE)
+    return every[order].repeat(-(-count // len(every)), 1)[:count]

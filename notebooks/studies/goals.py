@@ -73,6 +73,10 @@ CNN = ("CNN", "runs", ...)
 CLIP = ("several right, all steps", ...)
 UNET = ("runs", ..., "ways")
 DRAWN = (..., "accuracy")
+LORA = ("orange", "attention, rank 4, old drawings", ...)
+FULL = ("orange", "all weights, old drawings", ...)
+UNTAUGHT = ("orange", "an untrained vector", ...)
+SHOWN = ("shown", "all")
 
 GOALS = [
     *(Goal(1, f"{name}: W2 over real to real", "<=", 1.15, "toy_wasserstein", distance(name)) for name in CLOUDS),
@@ -141,6 +145,19 @@ GOALS = [
          over(number(..., "straightness"), number(..., "after reflow"))),
     *(Goal(7, f"flow matching: W2 of the {name} over its floor", "<=", 1.15, "flow_clouds", distance(name))
       for name in CLOUDS),
+    Goal(8, "LoRA: gain on orange digits, % of a full training's", ">=", 95, "new_words",
+         over(less(percent(*LORA, *SHOWN), percent(*UNTAUGHT, *SHOWN)),
+              less(number(*FULL, *SHOWN), number(*UNTAUGHT, *SHOWN)))),
+    Goal(8, "LoRA: its numbers, % of the UNet's", "<=", 2, "new_words", number(*LORA, "weights", times=100 / 688_772)),
+    Goal(8, "LoRA: seconds", "<=", 20, "new_words", number(*LORA, "seconds")),
+    Goal(8, "LoRA: points lost on old captions", "<=", 0.5, "new_words",
+         less(percent("before", ..., "old"), percent(*LORA, "old"))),
+    Goal(8, "LoRA: orange digits that were never shown, %", ">=", 90, "new_words", percent(*LORA, "hidden", "all")),
+    Goal(8, "LoRA: merged less unmerged", "<=", 1e-5, "few_pictures",
+         number("attention, rank 4", "500", ..., "merged less unmerged")),
+    Goal(8, "read as outlined, with the decoder's adapter, %", ">=", 85, "new_styles",
+         percent("ways", "UNet and decoder", ..., "drawn", "word")),
+    Goal(8, "two adapters: both wishes true, %", ">=", 90, "new_styles", percent("two words", ..., "both")),
 ]
 
 
