@@ -171,14 +171,14 @@ EXERCISES = [
         "8.1", "The smallest adapter", "number", stars=1, minutes=5,
         reference=lambda: 64,
         prompt="A machine learns the word \"orange\" by textual inversion. Its text tower has states of width 64, its "
-               "captions have 10 tokens. The training takes 300 steps with batches of 64. How many numbers does the "
+               "captions have 10 tokens. The training takes 450 steps with batches of 64. How many numbers does the "
                "file of the new word hold?",
         reason="One vector of the embedding, 64 numbers. Nothing else has been changed.",
         hints=("What is learned, and what is frozen?", "The vector is one row in the table of words that all captions "
                "share.", "The table has one row per word."),
         mistakes={"A word has one vector, wherever in the caption it stands.": 640,
                   "The pictures of a batch share the vector.": 4096,
-                  "The steps change the same vector again and again.": 300 * 64}),
+                  "The steps change the same vector again and again.": 450 * 64}),
     Exercise(
         "8.2", "LoRA", "code", stars=1, minutes=15, reference=adapted(), cases=lora_cases,
         prompt="Write what an adapted layer computes: y = W x + α/r · B A x, for a batch of inputs.",

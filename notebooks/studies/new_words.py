@@ -2,7 +2,8 @@
 
 "orange" and "small" are taught with digits of which three are never shown.  Kept for each way and machine: what came
 true of the shown digits and of the others, what old captions still get, weights, kilobytes, seconds; and the singular
-values of what a full training changed.  Learning rates were chosen on machine 10; three others are reported.
+values of what a full training changed.  Learning rates and steps were chosen on machines 10 and 11; three others are
+reported.
 """
 
 import sys
