@@ -203,7 +203,9 @@ EXERCISES = [
                "its layers get none, and because convolutions are larger.",
         hints=("A is 4 × 64.", "B is 64 × 4.", "(256 + 256) / 4096"),
         mistakes={"That is one of the two matrices.": 6.25, "That is rank 8.": 25,
-                  "That is rank 1.": 3.125}),
+                  "That is rank 1.": 3.125,
+                  "That is the share itself; the question asks for percent.": 0.125,
+                  "That is how many numbers they are, and not their share.": 512}),
     Exercise(
         "8.4", "Who moves first?", "code", stars=2, minutes=20, reference=first_gradients(), cases=gradient_cases,
         run=handed_over,
@@ -220,6 +222,8 @@ EXERCISES = [
             "B's gradient is g times A x, because dB is multiplied by A x.":
                 first_gradients(up=lambda g, x, A, B: g.T @ (x @ x.T @ x @ A.T)),
             "A's gradient has the wrong sign.": first_gradients(down=lambda g, x, A, B: -B.T @ g.T @ x),
+            "You gave B's gradient first; A's is asked for first.":
+                lambda g, x, A, B: torch.cat([(g.T @ (x @ A.T)).flatten(), (B.T @ g.T @ x).flatten()]),
             "B's gradient has the wrong sign.": first_gradients(up=lambda g, x, A, B: -g.T @ (x @ A.T)),
             "You took the mean over the inputs, but their gradients add up.":
                 first_gradients(lambda g, x, A, B: B.T @ g.T @ x / len(x), lambda g, x, A, B: g.T @ (x @ A.T) / len(x))
@@ -247,7 +251,8 @@ EXERCISES = [
         signature="my_conv_lora(x, W, A, B)",
         shapes="x (N, in, H, W), W (out, in, 3, 3), A (r, in, 3, 3), B (out, r) -> (N, out, H, W)",
         hints=("`F.conv2d(x, W, padding=1)` is what the frozen layer says.", "A is a small convolution of its own, B "
-               "one with a kernel of 1×1.", "`F.conv2d(F.conv2d(x, A, padding=1), B[:, :, None, None])`"),
+               "one with a kernel of 1×1.",
+               "The frozen answer, plus `F.conv2d(F.conv2d(x, A, padding=1), B[:, :, None, None])`"),
         mistakes={
             "Your A looks at one place only, the middle of its kernel.":
                 convolved(lambda A: F.pad(A[:, :, 1:2, 1:2], (1, 1, 1, 1))),
@@ -257,7 +262,7 @@ EXERCISES = [
             "The change is subtracted.": convolved(mix=lambda B: -B[:, :, None, None]),
             "The change is counted twice.": convolved(mix=lambda B: 2 * B[:, :, None, None])}),
     Exercise(
-        "8.7", "Twelve numbers", "open", stars=3, minutes=40, reference=one_direction, goal=turned_by_one,
+        "8.7", "Twelve numbers", "open", stars=2, minutes=25, reference=one_direction, goal=turned_by_one,
         prompt="A layer of 35 weights should answer differently: for 101 inputs you are told how much its answers "
                "should change. Find a change of rank one, 12 numbers, that does at least 95 % of it. Training is "
                "allowed, but a formula exists.",
@@ -280,6 +285,9 @@ EXERCISES = [
                     [loss(new_batch), weight * loss(old_batch)]).mean(),
             "The weight belongs to the old drawings.":
                 lambda loss, new_batch, old_batch, weight: weight * loss(new_batch).mean() + loss(old_batch).mean(),
+            "The new pictures keep their whole weight: it is not shared between the two.":
+                lambda loss, new_batch, old_batch, weight: (1 - weight) * loss(new_batch).mean()
+                + weight * loss(old_batch).mean(),
             "The old drawings are missing, and will be forgotten.": both_losses(old=0),
             "The new pictures are missing, so nothing new is learned.": both_losses(new=0),
             "Your second term uses the new pictures again.": both_losses(past=lambda new, old: new)}),
@@ -326,7 +334,7 @@ EXERCISES = [
                 loaded(lambda A, alpha, file: (alpha or len(A)) / max(len(one[0]) for one in file)),
             "α is not divided by the rank.": loaded(lambda A, alpha, file: alpha or 1)}),
     Exercise(
-        "8.12", "Find the bug: a picture that trembles", "bug", stars=1, minutes=10, broken=answer_with_lora,
+        "8.12", "Find the bug: trembling pictures", "bug", stars=1, minutes=10, broken=answer_with_lora,
         reference=silenced(), cases=dropout_cases,
         prompt="The same seed gives a different picture each time this LoRA is used. Fix it, but keep the dropout in "
                "training.",

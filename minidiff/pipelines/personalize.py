@@ -117,7 +117,7 @@ def recipe(parts, pictures, captions, config=WordConfig(), old=None, seed=0, ste
         wanted = torch.cat([pictures[rows], parts.autoencoder.decode(x0[many:])])
         return loss + F.mse_loss(model["decoder"](x0 * std + mean), wanted)
 
-    return Recipe(config.word, make, config, loss_of, budget(full=450, small=450, fast=10, given=steps), batch,
+    return Recipe(config.word, make, config, loss_of, budget(full=450, small=450, fast=4, given=steps), batch,
                   lr or LR.get(config.where, 1e-2), seed, decay="linear", ema=0.98, device=device,
                   objective={"base": base_of(parts), "data": checksum(pictures, *captions)[:16],
                              "old": checksum(old[0], *old[1])[:16] if old else None, "share": share})
@@ -132,7 +132,7 @@ def teach(parts, pictures, captions, captioned, word, like, seed=0):
     """What the command line trains: a word from a person's own few pictures (N, 3, 32, 32)."""
     old = None if BOOK[like].where == "nowhere" else own_drawings(parts, captioned, seed=seed)
     return recipe(parts, pictures, captions, replace(BOOK[like], word=word), old, seed,
-                  budget(full=STEPS[like], small=STEPS[like], fast=10))
+                  budget(full=STEPS[like], small=STEPS[like], fast=4))
 
 
 def applied(parts, adapter):

@@ -63,7 +63,7 @@ def trained_classifier():
 def save_rows(rows, names, path):
     """Rows of pictures, all as long, each with its name below the first one, as PNG; not in the fast budget."""
     if budget(True, True, False):
-        show.grid(torch.cat(rows), list(names), columns=len(rows[0]), size=0.9).savefig(path, dpi=100)
+        show.grid(torch.cat(rows), list(names), columns=len(rows[0]), size=1.3).savefig(path, dpi=100)
 
 
 # ------------------------------------------------------------------------------------------ chapter 4: digits in pixels
@@ -217,6 +217,7 @@ def runs_of(plans, file, path=None, drawing=None, **settings):
 
 # ------------------------------------------------------------------------------------- part II: on the trained machine
 
+GENTLE = dict(guidance=personalize.GUIDANCE, steps=budget(text2image.STEPS, text2image.STEPS, 2))     # new words
 
 def machine(seed):
     """The machine of a seed, as `python -m minidiff train --seed` makes it, kept for all studies that start from it."""
@@ -237,14 +238,14 @@ def scored(parts, known, unseen, seed, **drawing):
 def drawn_as(parts, captions, seed):
     """Draw captions with the seeds of a machine, as gently as new words want it."""
     seeds = range(1_000_000 * seed, 1_000_000 * seed + len(captions))
-    return torch.cat([text2image.draw(captions[i:i + 250], seeds[i:i + 250], parts, personalize.GUIDANCE)
+    return torch.cat([text2image.draw(captions[i:i + 250], seeds[i:i + 250], parts, **GENTLE)
                       for i in range(0, len(captions), 250)])
 
 
 def still_right(parts, known, n, seed):
     """Which share of old captions a machine draws as they were said, with the guidance of new words."""
     old, _ = report.asked_for(known, n, seed)
-    drawn = report.draw_all(old, parts, 1_000_000 * seed, guidance=personalize.GUIDANCE)
+    drawn = report.draw_all(old, parts, 1_000_000 * seed, **GENTLE)
     return (read(parts.classifier, drawn) == old).all(1).float().mean().item()
 
 

@@ -18,7 +18,7 @@ from minidiff.training import run
 HIDDEN = (2, 5, 7)                                               # digits that are never shown with the new word
 SHOWN = tuple(digit for digit in range(10) if digit not in HIDDEN)
 PICTURES = (5, 20, 100, 500)
-COUNT, OLD = budget(252, 252, 12), budget(1_000, 1_000, 24)      # captions of the word, and old ones
+COUNT, OLD = budget(252, 252, 4), budget(1_000, 1_000, 4)      # captions of the word, and old ones
 WAYS = {"one vector": WordConfig(where="nowhere"), "attention, rank 4": WordConfig()}
 
 

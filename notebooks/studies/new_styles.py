@@ -21,8 +21,8 @@ from minidiff.tools import budget, generator_for, study
 from minidiff.training import run
 
 SHOW = budget(2_000, 2_000, 20)                                  # pictures of the word
-COUNT, OLD = budget(252, 252, 12), budget(1_000, 1_000, 24)      # captions of the word, and old ones
-STEPS = budget(600, 600, 10)                                     # outlines are harder to learn than a color
+COUNT, OLD = budget(252, 252, 4), budget(1_000, 1_000, 4)      # captions of the word, and old ones
+STEPS = budget(600, 600, 2)                                     # outlines are harder to learn than a color
 STRENGTHS = (-1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
 BOOK_WAY, OUTLINES = "UNet and decoder", BOOK["stroke"]
 WAYS = {"the UNet alone": replace(OUTLINES, decoder_rank=0), BOOK_WAY: OUTLINES,
@@ -32,7 +32,7 @@ WAYS = {"the UNet alone": replace(OUTLINES, decoder_rank=0), BOOK_WAY: OUTLINES,
 def reader_of_outlines(known):
     """A classifier of twenty classes: digits, and outlined digits."""
     recipe = classifier.recipe(Mixed(known, Wish("outlined", known)), 0, ClassifierConfig(classes=20), lr=6e-3,
-                               steps=budget(400, 400, 10))
+                               steps=budget(400, 400, 2))
     return run(recipe, FOLDER / "reader_of_outlines.safetensors")
 
 

@@ -22,7 +22,7 @@ from minidiff.training import run
 HIDDEN = (2, 5, 7)                                               # digits that are never shown with the new word
 SHOWN = tuple(digit for digit in range(10) if digit not in HIDDEN)
 SHOW = budget(500, 500, 20)                                      # pictures of the word
-COUNT, OLD = budget(252, 252, 12), budget(1_000, 1_000, 24)      # captions of the word, and old ones
+COUNT, OLD = budget(252, 252, 4), budget(1_000, 1_000, 4)      # captions of the word, and old ones
 ATTENTION, EVERYWHERE = WordConfig(), WordConfig(where="everywhere")
 VECTOR, FULL = (WordConfig(where="nowhere"), {}), (WordConfig(where="full"), {})
 WAYS = {                                                         # config, settings, with old drawings?
