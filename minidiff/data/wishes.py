@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from minidiff.data.captions import COLORS, SIZES, STROKES, WORDS, sentence
 from minidiff.data.rendering import RGB, edge_distance, tint
-from minidiff.tools.checks import check, check_rows
+from minidiff.tools.checks import check
 from minidiff.tools.files import checksum
 
 LIKE = {"orange": "color", "small": "stroke", "outlined": "stroke"}                    # whose place each word takes
@@ -24,9 +24,9 @@ def said_with(word, attributes, like=None):
     """
     like = like or LIKE[word]
     column, old = list(WORDS).index(like), WORDS[like][0]
-    attributes = check_rows("attributes", attributes, [99 if name == like else n for name, n in zip(WORDS, SIZES)])
-    return [sentence([*row[:column], 0, *row[column + 1:]]).replace(f" {old} ", f" {word} ", 1)
-            for row in attributes.tolist()]
+    attributes = torch.as_tensor(attributes).clone()
+    attributes[:, column] = 0                                    # say an old word, and then the new one instead
+    return [sentence(row).replace(f" {old} ", f" {word} ", 1) for row in attributes]
 
 
 def outline(ink, width=2.0):

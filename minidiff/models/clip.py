@@ -36,7 +36,7 @@ class Clip(nn.Module):
 
     def __init__(self, config=ClipConfig()):
         super().__init__()
-        self.config, self.new_words = config, ()                 # words: see `with_words`
+        self.config, self.new_words = config, ()                 # words: see `with_word`
         self.image = ImageTower(config.widths, config.embed_width)
         self.text = TextEncoder(config.text)
         self.text_out = nn.Linear(config.text.width, config.embed_width, bias=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from minidiff.data.captions import WORDS, sentence
+from minidiff.data.captions import WORDS, sentence, tokenize
 from minidiff.data.wishes import said_with
 from minidiff.diffusion.levels import sample_levels
 from minidiff.diffusion.losses import denoising_loss
@@ -53,7 +53,7 @@ STEPS = {"color": 450, "stroke": 600}
 def with_new_word(parts, config, seed=0):
     """The networks that learn a word: clip, unet, and where it is asked for decoder, as an `Adapter`."""
     with seeded(seed):
-        clip = with_word(parts.clip, config.word, WORDS[config.like][:7] if config.like != "lean" else ())
+        clip = with_word(parts.clip, config.word, near=WORDS[config.like])
         clip.text.token.new.requires_grad_(config.learn_word)
         networks = {"clip": clip}
         if config.where == "full":
@@ -95,10 +95,8 @@ def recipe(parts, pictures, captions, config=WordConfig(), old=None, seed=0, ste
     said = [caption for caption in captions if config.word not in caption.split()]
     check(not said, f"the caption {(said or [''])[0]!r} does not say the new word {config.word!r}")
     latents, device = parts.autoencoder.encode(pictures), parts.device
-    make = partial(with_new_word, parts, config, seed)
-    ids, old_latents, old_ids = make()["clip"].tokens(captions), latents[:0], None
-    if old:
-        old_latents, old_ids = old[0], parts.clip.tokens(old[1])
+    ids = tokenize(captions, (*parts.clip.new_words, config.word)).to(device)
+    old_latents, old_ids = (old[0], parts.clip.tokens(old[1])) if old else (None, None)
     mean, std = parts.autoencoder.latent_mean, parts.autoencoder.latent_std
 
     def loss_of(model, generator):
@@ -117,15 +115,16 @@ def recipe(parts, pictures, captions, config=WordConfig(), old=None, seed=0, ste
         wanted = torch.cat([pictures[rows], parts.autoencoder.decode(x0[many:])])
         return loss + F.mse_loss(model["decoder"](x0 * std + mean), wanted)
 
-    return Recipe(config.word, make, config, loss_of, budget(full=450, small=450, fast=4, given=steps), batch,
-                  lr or LR.get(config.where, 1e-2), seed, decay="linear", ema=0.98, device=device,
-                  objective={"base": base_of(parts), "data": checksum(pictures, *captions)[:16],
-                             "old": checksum(old[0], *old[1])[:16] if old else None, "share": share})
+    settings = {"base": base_of(parts), "data": checksum(pictures, *captions)[:16],
+                "old": checksum(old[0], *old[1])[:16] if old else None, "share": share}
+    return Recipe(config.word, partial(with_new_word, parts, config, seed), config, loss_of,
+                  budget(full=450, small=450, fast=4, given=steps), batch, lr or LR.get(config.where, 1e-2), seed,
+                  decay="linear", ema=0.98, device=device, objective=settings)
 
 
 def caption_of(parts, picture, word, like):
     """What a picture (1, 3, 32, 32) shows, as read from it, with a new word in the place that it takes."""
-    return said_with(word, read(parts.classifier, picture), like)[0]
+    return said_with(word, read(parts.classifier, picture.to(parts.device)), like)[0]
 
 
 def teach(parts, pictures, captions, captioned, word, like, seed=0):
