@@ -42,6 +42,8 @@ The house, in reading order: the subject first, the machinery after it.
         new_words.py        an adapter: one learned vector for a word that a frozen text tower does not know
         lora.py             an adapter: thin weights that learn beside frozen ones
         controlnet.py       an adapter: a copy of the UNet's way down that follows a sketch
+        editor.py           a UNet that sees the picture to be changed beside the noisy one
+        shared_attention.py  two captions drawn from one noise, which look at their words alike
         adapter.py          what is kept of networks that are mostly frozen
     evaluation/             a number about quality
         readers.py          what is in a picture: its digit, color, stroke and lean
@@ -86,6 +88,7 @@ The house, in reading order: the subject first, the machinery after it.
         answers.py          reads a file of answers in whatever form it is handed in
         differences.py      what is wrong with an outcome, in words
         ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py ch7.py ch7b.py ch8.py
+        ch9.py ch9b.py
                             one per notebook
 
 Where does a new thing go?

@@ -1,4 +1,4 @@
-"""The command line:  python -m minidiff train | draw | read | teach | score"""
+"""The command line:  python -m minidiff train | draw | read | teach | control | edit | score"""
 
 import argparse
 import sys
@@ -16,15 +16,18 @@ from minidiff.data import (
     load_captioned_digits,
     load_folder,
     open_picture,
+    open_sketch,
     sentence,
+    understand,
 )
 from minidiff.evaluation import read
-from minidiff.pipelines import classifier, few_steps, own_pictures, personalize, report, text2image
+from minidiff.pipelines import classifier, control, few_steps, instruct, own_pictures, personalize, report, text2image
 from minidiff.pipelines.text2image import GUIDANCE, STEPS
 from minidiff.tools import DeviceError, FileError, atomic_write, show, trained_folder, write_json
 from minidiff.tools.checks import check, check_whole
 from minidiff.tools.runtime import BUDGETS, device_trouble, environment, pick_device, run_as_program
 from minidiff.training import train
+from minidiff.training.loop import is_finished
 
 GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
            (9, 0, 1, 0), (6, 1, 2, 0), (1, 3, 2, 2), (7, 4, 1, 1), (2, 5, 0, 0), (0, 2, 2, 2), (8, 6, 0, 0),
@@ -37,7 +40,7 @@ def parser():
         prog="python -m minidiff", description="A miniature Stable Diffusion: train it, draw with it, measure it.",
         epilog="Start with `train`: one to four minutes on two CPU cores. It can be stopped with Ctrl-C at any "
                "moment; the same command goes on from what was kept.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,read,teach,score}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,read,teach,control,edit,score}")
 
     def command(name, about):
         sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
@@ -63,12 +66,29 @@ def parser():
                        "is read from them, or said in a captions.csv (file,caption)")
     teach.add_argument("--like", choices=tuple(personalize.BOOK), default="color", help="what the word is: a "
                        "color, or a style of stroke (default: %(default)s)")
+    steering_options(command)
     score = command("score", "draw many captions, read them back, write FOLDER/report.json and print a table")
     score.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: FOLDER/report.json)")
     score.add_argument("--n", type=int, help="how many captions (default: 1,000 in the small budget)")
     for sub in (draw, score):
         drawing_options(sub)
     return top
+
+
+def steering_options(command):
+    """The commands that draw along a sketch, and that change a picture."""
+    steer = command("control", "draw captions along a sketch, such as a digit scribbled in a paint program")
+    steer.add_argument("captions", nargs="+", metavar="CAPTION", help='such as "a thick red seven"')
+    steer.add_argument("--hint", metavar="FILE", required=True, help="a PNG or JPEG of one digit, on a light or a dark "
+                       "ground and of any size; it is thinned to a line")
+    steer.add_argument("--strength", type=float, default=1.0, help="how much the sketch is followed; 0 is not at all "
+                       "(default: %(default)s)")
+    change = command("edit", "change a picture as a sentence says")
+    change.add_argument("file", metavar="FILE", help="a PNG or JPEG of one digit")
+    change.add_argument("instruction", metavar="SENTENCE", help='such as "make it blue", "make it thin and lean left"')
+    for sub, output in ((steer, "controlled.png"), (change, "edited.png")):
+        sub.add_argument("--n", type=int, default=4, help="how many drawings (default: %(default)s)")
+        sub.add_argument("-o", "--output", metavar="FILE", help=f"the picture file (default: FOLDER/{output})")
 
 
 def training_options(train):
@@ -106,16 +126,21 @@ def run_train(options):
         print(own_pictures.about(own))
     for recipe in [own_pictures.recipe(own, options.seed, pick_device())] if own else stages(options):
         path = Path(options.folder) / f"{recipe.name}.safetensors"
-        size = sum(p.numel() for p in recipe.model.parameters())
-        with tqdm(total=recipe.steps, desc=f"{recipe.name:12}{size / 1e6:5.2f}M", unit="step", mininterval=0.5) as bar:
-            for state in train(recipe, path, options.save_every):
-                bar.update(state.step - bar.n)
-                bar.set_postfix(loss=f"{state.loss:.4f}", refresh=False)
-            bar.update(recipe.steps - bar.n)
+        train_in_sight(recipe, path, options.save_every)
     if own:
         print(own_pictures.write_sheet(own, recipe.model, options.folder, options.seed))
     else:
         print(f"Trained. The parts are in {options.folder}/")
+
+
+def train_in_sight(recipe, path, save_every=15.0):
+    """Train with a bar; what is trained already is left alone."""
+    size = sum(p.numel() for p in recipe.model.parameters() if p.requires_grad)
+    with tqdm(total=recipe.steps, desc=f"{recipe.name:12}{size / 1e6:5.2f}M", unit="step", mininterval=0.5) as bar:
+        for state in train(recipe, path, save_every):
+            bar.update(state.step - bar.n)
+            bar.set_postfix(loss=f"{state.loss:.4f}", refresh=False)
+        bar.update(recipe.steps - bar.n)
 
 
 def stages(options):
@@ -155,8 +180,7 @@ def run_draw(options):
           f"--n {options.n} pictures per caption are too many for one figure: at most 2,000 altogether")
     check(len(options.captions) < 2 or options.pictures or any(" " in caption for caption in options.captions),
           f'several captions of one word each: did you mean "{" ".join(options.captions)}", in quotes?')
-    path = Path(options.output or Path(options.folder) / ("drawing.png" if options.captions else "gallery.png"))
-    check(path.suffix in (".png", ".jpg", ".pdf", ".svg"), f"-o {path}: expected a .png, .jpg, .pdf or .svg file")
+    path = figure_path(options, "drawing.png" if options.captions else "gallery.png")
     if options.pictures:
         figure = own_figure(options)
     elif not options.captions:
@@ -166,6 +190,18 @@ def run_draw(options):
         captions = [caption for caption in options.captions for _ in range(options.n)]
         seeds = [options.seed + i for i in range(options.n)] * len(options.captions)
         figure = show.sheet(text2image.draw(captions, seeds, parts, **drawing), options.captions)
+    keep_figure(figure, path)
+
+
+def figure_path(options, name):
+    """Where a figure goes."""
+    path = Path(options.output or Path(options.folder) / name)
+    check(path.suffix in (".png", ".jpg", ".pdf", ".svg"), f"-o {path}: expected a .png, .jpg, .pdf or .svg file")
+    return path
+
+
+def keep_figure(figure, path):
+    """Write a figure, and say where it is."""
     with atomic_write(path) as draft:
         figure.savefig(draft, format=path.suffix[1:], dpi=show.PIXELS)
     print(f"Drawn: {path}")
@@ -230,10 +266,7 @@ def run_teach(options):
     known, _ = load_captioned_digits(parts.device)
     recipe = personalize.teach(parts, torch.cat(pictures).to(parts.device), captions, known, options.word, options.like,
                                options.seed)
-    with tqdm(total=recipe.steps, desc=options.word, unit="step", mininterval=0.5) as bar:
-        for state in train(recipe, path):
-            bar.update(state.step - bar.n)
-        bar.update(recipe.steps - bar.n)
+    train_in_sight(recipe, path)
     article = "an" if options.word[0] in "aeiou" else "a"
     asked = [f"{article} {options.word} {digit}" for digit in DIGITS[1:9]]
     drawn = text2image.draw(asked, range(8), personalize.joined(parts, [(personalize.load(path, parts), 1.0)]),
@@ -242,6 +275,43 @@ def run_teach(options):
         show.grid(drawn, asked, columns=4).savefig(draft, format="png", dpi=show.PIXELS)
     print(f"Taught: {path}, {path.stat().st_size / 1000:.0f} kB. Drawn with it: {path.with_suffix('.png')}\n"
           f'More: python -m minidiff draw --with {options.word} "{asked[6]}" --folder {options.folder}')
+
+
+def beside(options, parts, pipeline, name):
+    """What a pipeline trains beside the machine; the first time it is trained here."""
+    path = Path(options.folder) / f"{name}.safetensors"
+    if not is_finished(path):
+        print(f"{path} is trained once, in one or two minutes", file=sys.stderr)
+        known, _ = load_captioned_digits(parts.device)
+        train_in_sight(pipeline.recipe(parts, pipeline.lessons(known, parts, options.seed), options.seed), path)
+    return pipeline.load(path, parts)
+
+
+def run_control(options):
+    """Draw captions along a sketch."""
+    check_whole("--n", options.n)
+    path, (sketch, did) = figure_path(options, "controlled.png"), open_sketch(options.hint)
+    print(f"{options.hint}: {did}")
+    parts = text2image.load(options.folder)
+    net, line = beside(options, parts, control, "control"), 2 * sketch[:, None].expand(-1, 3, -1, -1).float() - 1
+    machine = control.steered(parts, sketch.expand(options.n, -1, -1), net, options.strength)
+    seeds, pages = range(options.seed, options.seed + options.n), []
+    for caption in options.captions:
+        pages += [line, text2image.draw([caption] * options.n, seeds, machine, control.GUIDANCE).cpu()]
+    keep_figure(show.sheet(torch.cat(pages), options.captions), path)
+
+
+def run_edit(options):
+    """Change a picture as a sentence says."""
+    check_whole("--n", options.n)
+    path, (picture, did) = figure_path(options, "edited.png"), open_picture(options.file)
+    understand(options.instruction)                              # before anything is trained
+    print(f"{options.file}: {did}")
+    parts = text2image.load(options.folder)
+    editor, seeds = beside(options, parts, instruct, "editor"), range(options.seed, options.seed + options.n)
+    changed = instruct.edit(picture.expand(options.n, -1, -1, -1), [options.instruction] * options.n, seeds, parts,
+                            editor)
+    keep_figure(show.sheet(torch.cat([picture, changed.cpu()]), [options.instruction]), path)
 
 
 def run_score(options):
@@ -264,7 +334,8 @@ def main(arguments=None):
     options = parser().parse_args(arguments)
     try:
         with environment(MINIDIFF_BUDGET=getattr(options, "budget", None), MINIDIFF_DEVICE=options.device):
-            commands = {"train": run_train, "draw": run_draw, "read": run_read, "teach": run_teach, "score": run_score}
+            commands = {"train": run_train, "draw": run_draw, "read": run_read, "teach": run_teach,
+                        "control": run_control, "edit": run_edit, "score": run_score}
             commands[options.command](options)
     except (CaptionError, DeviceError, FileError, OSError, FloatingPointError, ValueError) as error:
         print(f"minidiff: {' '.join(str(error).split())}", file=sys.stderr)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
-from minidiff.data.skeletons import thin
+from minidiff.data.skeletons import open_sketch, thin
 from minidiff.models import LATENTS, UNet
-from minidiff.models.controlnet import ControlNet, controlled
+from minidiff.models.controlnet import Controlled, ControlNet
+from minidiff.pipelines import control, text2image
 from minidiff.tools import generator_for
 
 
@@ -71,9 +73,9 @@ def asked(batch=3):
 def test_before_the_first_step_a_controlnet_changes_nothing_and_only_its_zeros_learn(unet):
     question, hint = asked()
     control = ControlNet(unet)
-    assert torch.equal(controlled(unet, (control, hint, 1.0))(*question), unet(*question))
-    assert torch.equal(controlled(unet)(*question), unet(*question))
-    controlled(unet, (control, hint, 1.0))(*question).square().sum().backward()
+    assert torch.equal(Controlled(unet, (control, hint, 1.0))(*question), unet(*question))
+    assert torch.equal(Controlled(unet)(*question), unet(*question))
+    Controlled(unet, (control, hint, 1.0))(*question).square().sum().backward()
     moved = {name for name, p in control.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert moved and all(name.startswith("zeros.") for name in moved)
     assert all(p.grad is None for p in unet.parameters())
@@ -81,27 +83,57 @@ def test_before_the_first_step_a_controlnet_changes_nothing_and_only_its_zeros_l
         for zero in control.zeros:
             zero.weight.fill_(0.01)
     control.zero_grad()
-    controlled(unet, (control, hint, 1.0))(*question).square().sum().backward()
+    Controlled(unet, (control, hint, 1.0))(*question).square().sum().backward()
     assert control.copy.first.weight.grad.abs().max() > 0 and control.hint[-1].weight.grad.abs().max() > 0
-    assert control.hint[0][0].conv.weight.grad.abs().max() == 0                       # behind a zero of its own
+    assert control.hint[0].conv.weight.grad.abs().max() == 0                       # behind a zero of its own
 
 
 def test_controls_add_up_by_their_strengths_and_a_hint_is_repeated_for_guidance(unet):
     (xt, t, cond), hint = asked()
     controls = [ControlNet(unet), ControlNet(unet)]
-    for i, control in enumerate(controls):
-        for p in (*control.zeros.parameters(), *control.hint[-1].parameters()):
+    for i, net in enumerate(controls):
+        for p in (*net.zeros.parameters(), *net.hint[-1].parameters()):
             torch.nn.init.normal_(p, std=0.1, generator=generator_for(7 + i))
     time = unet.time_state(t, cond)
     x, skips = unet.encode(xt, time, cond)
     parts = [*skips, unet.middle(x, time, cond)]
-    more = [control(xt, t, cond, hint) for control in controls]
+    more = [net(xt, t, cond, hint) for net in controls]
     parts = [part + 0.5 * one - 2 * other for part, one, other in zip(parts, *more, strict=True)]
     network = unet.decode(parts[-1], parts[:-1], time, cond)
-    both = controlled(unet, (controls[0], hint, 0.5), (controls[1], hint, -2.0))
+    both = Controlled(unet, (controls[0], hint, 0.5), (controls[1], hint, -2.0))
     signal, noise = unet.schedule.at(t, like=xt)
     torch.testing.assert_close(both(xt, t, cond), noise * xt + signal * network, atol=1e-4, rtol=1e-4)
     twice = both(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([cond, cond]))
     torch.testing.assert_close(twice[:3], twice[3:], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(twice[:3], both(xt, t, cond), atol=1e-4, rtol=1e-4)
     assert sum(p.numel() for p in controls[0].parameters()) < 0.65 * 688_772
+
+
+def test_a_scribble_of_either_ground_and_any_size_is_thinned_in_the_middle():
+    for size, ground in (((300, 400), 255), ((90, 120), 0)):
+        scribble = Image.new("L", size, ground)
+        points = [(x * size[0], y * size[1]) for x, y in ((0.3, 0.25), (0.7, 0.25), (0.4, 0.8))]
+        ImageDraw.Draw(scribble).line(points, fill=255 - ground, width=size[0] // 15)
+        sketch, did = open_sketch(scribble)
+        assert sketch.shape == (1, 32, 32) and set(sketch.unique().tolist()) == {0, 1}
+        assert torch.equal(thin(sketch), sketch.bool()) and did.endswith("thinned to a line")
+        rows, columns = sketch[0].nonzero().float().T
+        assert (rows.mean() - 15.5).abs() < 4 and (columns.mean() - 15.5).abs() < 4 and 15 < sketch.sum() < 60
+
+
+def test_a_steered_machine_draws_its_sketches_and_strength_zero_is_the_machine(trained):
+    parts = text2image.load(trained)
+    net, captions = control.new_control(parts, control.ControlConfig()), ["a red seven", "a three"]
+    torch.nn.init.normal_(net.zeros[-1].weight, generator=generator_for(2))
+    sketches = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    sketches[0, 5:25, 16] = 1
+    plain = text2image.draw(captions, range(2), parts, steps=3)
+    silent = text2image.draw(captions, range(2), control.steered(parts, sketches, net, 0.0), steps=3)
+    torch.testing.assert_close(silent, plain, atol=1e-4, rtol=1e-4)
+    machine = control.steered(parts, sketches, net)
+    both = text2image.draw(captions, range(2), machine, steps=3)
+    alone = text2image.draw(captions[:1], [0], control.steered(parts, sketches[:1], net), steps=3)
+    torch.testing.assert_close(both[:1], alone, atol=1e-4, rtol=1e-4)
+    assert (both - plain).abs().max() > 0.01
+    with pytest.raises(ValueError, match="sketches"):
+        control.steered(parts, sketches[:, None], net)

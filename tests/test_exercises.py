@@ -150,6 +150,37 @@ ANSWERS = {                                                      # id -> a right
     "8.11": lambda file: [torch.einsum("or,ri->oi", B, A) * (1 if alpha is None else alpha / B.shape[1])
                          for A, B, alpha in file],
     "8.12": lambda x, W, A, B, kept, training: F.linear(x, W) + F.linear(x * kept if training else x, B @ A),
+    "9.2": lambda pictures, others: torch.tensor(
+        [float(torch.minimum(a, b).sum() / torch.maximum(a, b).sum()) for a, b in zip(
+            *(((some.amax(1) + 1) / 2 > 0.5).double() for some in (pictures, others)))]),
+    "9.5": lambda g, x, W, b: torch.autograd.functional.vjp(      # by torch itself
+        lambda W, b, x: F.linear(x, W, b), (W, b, x), g)[1],
+    "9.6": lambda parts, controls, strengths: [
+        torch.tensordot(torch.tensor([1.0, *strengths]), torch.stack(maps), 1) for maps in zip(parts, *controls)],
+    "9.8": lambda A, B: (torch.zeros_like(A), B),                # the first one zero, instead of the last
+    "9.10": lambda attributes, changes: torch.tensor(
+        [[old if new < 0 else new for old, new in zip(*rows)] for rows in zip(attributes.tolist(), changes.tolist())]),
+    "9.12": lambda denoise, xt, t, cond, source, null, blank, s_image, s_text: sum(   # three shares that sum to 1
+        share * denoise(xt.double(), t, *both) for share, both in (
+            (1 - s_image, (torch.cat([null] * len(xt)), torch.cat([blank] * len(xt)))),
+            (s_image - s_text, (torch.cat([null] * len(xt)), source)), (s_text, (cond, source)))),
+    "9.13": lambda chance: tuple(                                # by the number of the interval
+        torch.isin(torch.bucketize(chance, torch.tensor([0.05, 0.10, 0.15]), right=True), torch.tensor(parts))
+        for parts in ((0, 1), (1, 2))),
+    "9.14": (lambda x, eps, s, t, schedule: torch.lerp(          # straight in y = x / signal over k = noise / signal
+        x / schedule.signal[s], x / schedule.signal[s] + eps,
+        schedule.noise[t] / schedule.signal[t] - schedule.noise[s] / schedule.signal[s]) * schedule.signal[t],
+             lambda x, eps, s, t, schedule: torch.stack(
+        [schedule.curves[s][0] / schedule.curves[t][0] * (p - schedule.curves[t][1] * e) + schedule.curves[s][1] * e
+         for p, e in zip(x.double(), eps)])),
+    "9.15": lambda xt, source, mean, std: torch.cat(
+        [xt, F.batch_norm(source.double(), mean.flatten().double(), std.flatten().double() ** 2, eps=0.0)], 1),
+    "9.16": lambda before, after, unseen, blank: tuple(
+        torch.stack(rows) for rows in zip(*((blank[0] if gone else one, two)
+                                            for one, two, gone in zip(before, after, unseen.tolist())))),
+    "9.17": lambda before, after, said_before, said_after: torch.stack(
+        [(a - b) @ (d - c) / torch.dist(a, b) / torch.dist(c, d)
+         for b, a, c, d in zip(before.double(), after.double(), said_before.double(), said_after.double())]),
 }
 
 
@@ -290,12 +321,31 @@ def a_step_with_the_picture_in_mind(denoise, xt, t, s, schedule):
     return (ddim(here) + ddim(denoise(ddim(here).float(), torch.tensor([s] * len(xt))))) / 2
 
 
+@other("9.3")
+def around_with_a_loop(mask):
+    out = torch.zeros(mask.shape, dtype=torch.int64)
+    circle = [(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0)]
+    points = {tuple(p) for p in mask.nonzero().tolist()}
+    for n, y, x in itertools.product(*map(range, mask.shape)):
+        seen = [(n, y + dy, x + dx) in points for dy, dx in circle]
+        out[n, y, x] = sum(b > a for a, b in itertools.pairwise(seen))
+    return out
+
+
+@other("9.7")
+def guided_at_once(denoise, xt, t, cond, null, hint, w, both):
+    if not both:
+        return torch.lerp(denoise(xt, t, null, None), denoise(xt, t, cond, hint), w)
+    alone, told = denoise(*(torch.cat(two) for two in ((xt, xt), (t, t), (null, cond), (hint, hint)))).chunk(2)
+    return (1 - w) * alone + w * told
+
+
 # ------------------------------------------------------------------ the exercises
 
 
 def test_there_are_enough_of_every_kind():
     chapters = {e.chapter: [other for other in EVERY.values() if other.chapter == e.chapter] for e in EVERY.values()}
-    assert list(chapters) == list("12345678") and len(EVERY) >= 62
+    assert list(chapters) == list("123456789") and len(EVERY) >= 62
     for chapter, mine in chapters.items():
         assert [e.id for e in mine] == [f"{chapter}.{i + 1}" for i in range(len(mine))] and len(mine) >= 8
         assert {e.kind for e in mine} == set(KINDS) and sum(len(e.mistakes) for e in mine) >= 20
@@ -641,7 +691,7 @@ def test_a_missing_file_hints_and_help(tmp_path, capsys):
     assert main(["--hints", "1.2"]) == 0 and capsys.readouterr().out.count("\n") == 3
     assert main(["--hints", "1.2", "2"]) == 0 and capsys.readouterr().out == f"2. {EVERY['1.2'].hints[1]}\n"
     assert main(["--hints", "1.2", "4"]) == 1 and "no '4'" in capsys.readouterr().out
-    assert main(["--hints", "9.9"]) == 1 and "Nearest" in capsys.readouterr().out
+    assert main(["--hints", "77.7"]) == 1 and "Nearest" in capsys.readouterr().out
     assert main([]) == 1 and "usage" in capsys.readouterr().out
 
 

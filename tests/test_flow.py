@@ -18,6 +18,7 @@ from minidiff.diffusion import (
     denoising_loss,
     exact_denoiser,
     from_eps,
+    inverted,
     jump,
     last,
     on_the_chord,
@@ -58,6 +59,16 @@ def test_twice_the_steps_leave_a_half_or_a_quarter_of_the_error(step, order):
     errors = [(last(sample(denoise, z, COSINE, n, step)) - exact).abs().max() for n in (25, 50, 100)]
     for coarse, fine in zip(errors, errors[1:]):
         assert coarse / fine == pytest.approx(2**order, rel=0.25)
+
+
+@pytest.mark.parametrize("step, order", [(ddim_step, 1), (angle_step, 2)])
+def test_the_flow_walked_backward_finds_the_noise_with_the_order_of_its_steps(step, order):
+    z = torch.randn(31, 3, generator=DICE, dtype=torch.float64)
+    denoise, x0 = exact_denoiser(NARROW, COSINE), carried(NARROW, z, COSINE)
+    errors = [(inverted(denoise, x0, COSINE, n, step) - z).abs().max() for n in (25, 50, 100)]
+    for rough, fine in zip(errors, errors[1:]):
+        assert 0.6 * 2**order < rough / fine < 1.5 * 2**order
+    assert errors[-1] < 0.06
 
 
 def test_circle_and_chord_carry_noise_to_the_same_points():

@@ -31,9 +31,11 @@ from minidiff.data.captions import (
 )
 from minidiff.data.clouds import CLOUDS, Mixture, cloud, named_mixture
 from minidiff.data.digits import DataError, Digits, LabeledDigits, load_digits, to_pictures
+from minidiff.data.edits import edited, instruction, understand
 from minidiff.data.folders import CaptionedPictures, files_in, load_folder
 from minidiff.data.grammar import caption_shares, grammar, next_word_entropy, said_twice
 from minidiff.data.ink import PictureError
 from minidiff.data.pictures import open_picture, open_square
 from minidiff.data.rendering import RGB, lean_of, moments, render_styles, stroke_width, tint
+from minidiff.data.skeletons import open_sketch, thin
 from minidiff.data.wishes import LIKE, PALETTE, Mixed, Wish, combinations, outline, said_with, shrink

@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional as F
 
+from minidiff.data.pictures import open_picture
 from minidiff.tools.checks import check_shape
 
 
@@ -31,3 +32,10 @@ def thin(mask):
             mask = mask & ~((count >= 2) & (count <= 6) & (entered == 1) & edge)
         if torch.equal(mask, before):
             return mask
+
+
+def open_sketch(source):
+    """A scribble of one digit, by its file, or whatever `open_picture` takes, on a light or a dark ground and of any
+    size -> its skeleton (1, 32, 32), bytes 0 or 1, and a sentence that says what was done to it."""
+    picture, did = open_picture(source)
+    return thin(picture.amax(1) > 0).byte(), f"{did}; thinned to a line"

@@ -10,8 +10,15 @@ from minidiff.diffusion.distillation import (
     progressive_target,
 )
 from minidiff.diffusion.exact import component_logits, exact_denoiser, log_density
-from minidiff.diffusion.flow import angle_step, denoiser_on_the_chord, on_the_chord, quantile_map, straightness
-from minidiff.diffusion.guidance import clipped, guided, inpainting
+from minidiff.diffusion.flow import (
+    angle_step,
+    denoiser_on_the_chord,
+    inverted,
+    on_the_chord,
+    quantile_map,
+    straightness,
+)
+from minidiff.diffusion.guidance import clipped, doubly_guided, guided, inpainting
 from minidiff.diffusion.levels import karras_levels, sample_levels, spaced_by_snr, spaced_levels
 from minidiff.diffusion.losses import WEIGHTS, denoising_loss, drop_condition
 from minidiff.diffusion.samplers import annealed_langevin, ddim_step, ddpm_step, heun_step, langevin_step, last, sample

@@ -15,6 +15,7 @@ import math
 
 import torch
 
+from minidiff.diffusion.levels import spaced_levels
 from minidiff.diffusion.samplers import curves_at, level_of
 from minidiff.diffusion.schedule import Schedule, from_eps
 
@@ -35,6 +36,17 @@ def angle_step(denoise, xt, t, s, schedule, cond=None, noise=None):
         back = math.cos(d) * v_ahead + math.sin(d) * ahead       # a v that turns along with x stays what it was
         ahead = math.cos(d) * xt + math.sin(d) * (v + back) / 2
     return ahead
+
+
+@torch.no_grad()
+def inverted(denoise, x0, schedule, steps, step=angle_step, cond=None):
+    """The flow walked backward: the noise from which a deterministic sampler would come to the picture x0 (B, ...).
+    [DDIM section 4.3 and 5.4]  Where a step goes down from t to s, this one goes up from s to t, and it can only ask
+    the denoiser at s: the way back is as exact as the steps are short."""
+    levels = spaced_levels(schedule, steps)[::-1]
+    for t, s in zip(levels, levels[1:]):
+        x0 = step(denoise, x0, t, s, schedule, cond=cond)
+    return x0
 
 
 def on_the_chord(schedule):

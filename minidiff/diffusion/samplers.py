@@ -38,7 +38,7 @@ def ddim_step(denoise, xt, t, s, schedule, cond=None, noise=None, eta=0.0):
     eps = denoise(xt, level_of(t, xt), cond)
     x0 = from_eps(eps, xt, level_of(t, xt), schedule, "x0")
     added = noise_t**2 - (signal_t / signal_s * noise_s) ** 2    # the variance that a walk from s up to t adds
-    fresh = eta * noise_s / noise_t * math.sqrt(added)
+    fresh = eta * noise_s / noise_t * math.sqrt(added) if eta else 0.0
     xs = signal_s * x0 + math.sqrt(noise_s**2 - fresh**2) * eps
     return xs + fresh * noise() if fresh else xs                 # zero at s = 0: the last step adds no noise
 

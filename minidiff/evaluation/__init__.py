@@ -7,6 +7,7 @@ from minidiff.evaluation.metrics import (
     diversity,
     frechet_distance,
     frechet_with_floor,
+    iou,
     nearest,
     psnr,
     recall_at,

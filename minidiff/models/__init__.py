@@ -6,11 +6,14 @@ from minidiff.models.autoencoder import Autoencoder, AutoencoderConfig, Decoder,
 from minidiff.models.blocks import Block, Down, ResBlock, Up, norm, time_embedding, zero_init
 from minidiff.models.classifier import Classifier, ClassifierConfig
 from minidiff.models.clip import Clip, ClipConfig, ImageTower, contrastive_loss, sigmoid_loss
+from minidiff.models.controlnet import Controlled, ControlNet, zero_conv
 from minidiff.models.dit import DiT, DiTConfig
+from minidiff.models.editor import Editor
 from minidiff.models.gpt import GPTConfig, TinyGPT, next_token_probs, next_word_loss
 from minidiff.models.lora import Lora, loras, merged, with_lora
 from minidiff.models.mlp import PointConfig, PointDenoiser
 from minidiff.models.new_words import MoreWords, with_word
+from minidiff.models.shared_attention import sharing
 from minidiff.models.text_encoder import TextConfig, TextEncoder, end_state
 from minidiff.models.unet import (
     DIGIT_PICTURES,

@@ -6,7 +6,7 @@ import copy
 from torch import nn
 
 from minidiff.diffusion.schedule import to_eps
-from minidiff.models.blocks import Down, zero_init
+from minidiff.models.blocks import conv_tower, zero_init
 from minidiff.models.unet import Stage
 
 
@@ -19,7 +19,8 @@ class ControlNet(nn.Module):
     """What is added to the skips and to the bottom of a frozen UNet:  y_c = F(x) + Z(F_copy(x + Z(hint))).  [eq. 2]
 
     hint (B, 1, 32, 32), such as a skeleton: 1 where there is a line, 0 elsewhere.  Before the first step all zero
-    convolutions are zero, so that nothing is changed.  [eq. 3]
+    convolutions are zero, so that nothing is changed.  [eq. 3]  widths: channels of the hint encoder at 16 x 16 and
+    8 x 8; each has a residual block.
     """
 
     def __init__(self, unet, widths=(16, 32)):
@@ -27,8 +28,7 @@ class ControlNet(nn.Module):
         whole = copy.deepcopy(unet).requires_grad_(True)
         self.copy, first = whole, unet.first.out_channels
         del whole.up, whole.last                                 # only the way down and the middle are copied
-        layers = [nn.Sequential(Down(a, b), nn.SiLU()) for a, b in zip((1, *widths), (*widths, first))]
-        self.hint = nn.Sequential(*layers, zero_conv(first))     # 32 x 32 -> 4 x 4
+        self.hint = nn.Sequential(*conv_tower(1, (*widths, first), (*[1] * len(widths), 0)), zero_conv(first))
         channels = [first] + [layer.res.conv2.out_channels if isinstance(layer, Stage) else layer.conv.out_channels
                               for layer in unet.down]
         self.zeros = nn.ModuleList(zero_conv(c) for c in [*channels, channels[-1]])
@@ -40,19 +40,24 @@ class ControlNet(nn.Module):
         return [zero(part) for zero, part in zip(self.zeros, [*skips, self.copy.middle(x, time, cond)], strict=True)]
 
 
-def controlled(unet, *controls):
-    """A denoiser that follows hints.  controls: (control, hint, strength), as many as one likes; they add up.
+class Controlled(nn.Module):
+    """A UNet that follows hints, a denoiser like any other.  controls: (control, hint, strength), as many as one likes;
+    what they say is added up.
 
     hint (B, 1, 32, 32); where the denoiser is asked about more pictures at once, as guidance does, it is repeated.
     """
-    def denoise(xt, t, cond=None):
-        time = unet.time_state(t, cond)
-        x, skips = unet.encode(xt, time, cond)
-        parts = [*skips, unet.middle(x, time, cond)]
-        for control, hint, strength in controls:
+
+    def __init__(self, unet, *controls):
+        super().__init__()
+        self.unet, self.controls = unet, controls
+        self.config, self.schedule = unet.config, unet.schedule
+
+    def forward(self, xt, t, cond=None):
+        time = self.unet.time_state(t, cond)
+        x, skips = self.unet.encode(xt, time, cond)
+        parts = [*skips, self.unet.middle(x, time, cond)]
+        for control, hint, strength in self.controls:
             hint = hint.repeat(len(xt) // len(hint), 1, 1, 1)
             parts = [part + strength * more for part, more in zip(parts, control(xt, t, cond, hint), strict=True)]
-        v = unet.decode(parts[-1], parts[:-1], time, cond)
-        return to_eps(v, xt, t, unet.schedule, unet.config.predicts)
-
-    return denoise
+        v = self.unet.decode(parts[-1], parts[:-1], time, cond)
+        return to_eps(v, xt, t, self.schedule, self.config.predicts)

@@ -1,20 +1,21 @@
 """Control: a sketch says where, a caption says how.  A ControlNet learns beside the frozen machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from minidiff.data.captions import caption_index, every_caption, sentence
 from minidiff.data.skeletons import thin
-from minidiff.diffusion.guidance import guided
 from minidiff.diffusion.levels import sample_levels
 from minidiff.diffusion.losses import denoising_loss, drop_condition
-from minidiff.diffusion.samplers import heun_step, last, sample
-from minidiff.models.controlnet import ControlNet, controlled
-from minidiff.pipelines.text2image import BELOW, GUIDANCE, STEPS, base_of, tersely
-from minidiff.tools.checks import check, check_shape
-from minidiff.tools.runtime import autocast, budget, generator_for, noise_for, seeded
+from minidiff.models.controlnet import Controlled, ControlNet
+from minidiff.pipelines.text2image import base_of, load_beside, tersely
+from minidiff.tools.checks import check_shape
+from minidiff.tools.files import checksum
+from minidiff.tools.runtime import autocast, budget, generator_for
 from minidiff.training.loop import Recipe
+
+GUIDANCE = 2.0                                                   # beside a sketch; more draws it less exactly
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,22 @@ def sketched(captioned, parts, n, seed=0):
     return Sketched(torch.cat(latents), torch.cat(sketches), said, captioned.ink[rows, said[:, 2], said[:, 3]])
 
 
-def recipe(parts, data, seed=0, config=ControlConfig(), steps=None, batch=128, lr=8e-3, drop=0.5, net=ControlNet,
-           start=lambda control: control):
-    """Train a ControlNet on `Sketched`.  drop: how often the caption is emptied, so that the sketch is heard.
-    [ControlNet section 3.4]  net(unet, widths) makes it, start(control) may change its first weights."""
-    states, null = parts.clip.text_states([sentence(row) for row in every_caption()]), parts.clip.text_states([""])
+def lessons(captioned, parts, seed=0):
+    """What the recipe learns from, as much as the budget allows."""
+    return sketched(captioned, parts, budget(full=100_000, small=8_000, fast=200), seed)
 
-    def make():
-        with seeded(seed):
-            return start(net(parts.unet, config.widths))
+
+def new_control(parts, config):
+    """An untrained ControlNet beside a machine."""
+    return ControlNet(parts.unet, config.widths)
+
+
+def recipe(parts, data, seed=0, config=ControlConfig(), steps=None, batch=128, lr=1.6e-2, drop=0.1, make=new_control,
+           follow=Controlled):
+    """Train a ControlNet on `Sketched`.  drop: how often the caption is emptied, so that the sketch is heard; half of
+    the time in ControlNet, section 3.4.  make(parts, config) builds it; follow(unet, (control, hint, strength)) is the
+    denoiser that learns."""
+    states, null = parts.clip.text_states([sentence(row) for row in every_caption()]), parts.clip.text_states([""])
 
     def loss_of(control, generator):
         rows = torch.randint(len(data.latents), (batch,), generator=generator, device=parts.device)
@@ -63,20 +71,22 @@ def recipe(parts, data, seed=0, config=ControlConfig(), steps=None, batch=128, l
         cond = drop_condition(states[caption_index(tersely(data.said[rows], generator))], null, drop, generator)
         t = sample_levels(batch, parts.unet.schedule, generator)
         eps = torch.randn(x0.shape, generator=generator, device=parts.device)
-        denoise = controlled(parts.unet, (control, hint, 1.0))
-        return denoising_loss(denoise, x0, t, eps, parts.unet.schedule, cond).mean()
+        return denoising_loss(follow(parts.unet, (control, hint, 1.0)), x0, t, eps, parts.unet.schedule, cond).mean()
 
-    return Recipe("control", make, config, loss_of, budget(full=800, small=800, fast=10, given=steps), batch, lr, seed,
-                  ema=0.98, decay="linear", device=parts.device, objective={"base": base_of(parts), "drop": drop})
+    return Recipe("control", lambda: make(parts, config), config, loss_of,
+                  budget(full=800, small=800, fast=10, given=steps), batch, lr, seed, ema=0.98, decay="linear",
+                  device=parts.device, objective={"base": base_of(parts), "drop": drop,
+                                                  "data": checksum(data.latents, data.sketches)[:16]})
 
 
-@torch.no_grad()
-def draw(captions, sketches, seeds, parts, control, guidance=GUIDANCE, steps=STEPS, strength=1.0):
-    """Captions, sketches (B, 32, 32) and seeds -> pictures (B, 3, 32, 32) in [-1, 1]."""
-    check_shape("sketches", sketches, len(captions), 32, 32)
-    check(len(captions) == len(seeds), f"one seed per caption: got {len(captions)} captions and {len(seeds)} seeds")
-    text, null = parts.clip.text_states(captions), parts.clip.text_states([""])
-    denoise = controlled(parts.unet, (control, sketches[:, None].float().to(parts.device), strength))
-    noise = noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)
-    latents = last(sample(guided(denoise, null, guidance, BELOW), noise, parts.unet.schedule, steps, heun_step, text))
-    return parts.autoencoder.decode(latents).clamp(-1, 1)
+def steered(parts, sketches, control, strength=1.0):
+    """The machine, steered: picture i that it draws follows sketch i of (B, 32, 32)."""
+    check_shape("sketches", sketches, "B", 32, 32)
+    hint = sketches[:, None].float().to(parts.device)
+    return replace(parts, unet=Controlled(parts.unet, (control, hint, strength)))
+
+
+def load(path, parts):
+    """The trained ControlNet of a machine."""
+    return load_beside(path, parts, ControlConfig, new_control, "`python -m minidiff control --hint FILE CAPTION` "
+                                                                "trains it")

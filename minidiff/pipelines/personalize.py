@@ -17,11 +17,10 @@ from minidiff.evaluation.readers import read
 from minidiff.models.adapter import Adapter
 from minidiff.models.lora import merged, with_lora
 from minidiff.models.new_words import with_word
-from minidiff.pipelines.text2image import base_of, denoising, tersely
+from minidiff.pipelines.text2image import base_of, denoising, load_beside, tersely
 from minidiff.tools.checks import check, check_number, check_pictures
 from minidiff.tools.files import checksum
 from minidiff.tools.runtime import autocast, budget, generator_for, seeded
-from minidiff.training.checkpoint import CheckpointError, check_fits, fitting, load_checkpoint, rebuild
 from minidiff.training.loop import Recipe
 
 WHERE = {                                                        # which layers of the UNet get a LoRA, by name
@@ -145,20 +144,8 @@ def applied(parts, adapter):
 
 def load(path, parts):
     """The adapter in a file, if it belongs to this machine."""
-    check(Path(path).exists(), f"{path} is missing: `python -m minidiff teach {Path(path).stem} --pictures FOLDER` "
-                               "makes it")
-    tensors, about = load_checkpoint(path)
-    with fitting(path):
-        kept = about["settings"]
-        check(about["step"] == kept["steps"], f"it stopped at step {about['step']} of {kept['steps']}: teach it again")
-        if kept["objective"]["base"] != base_of(parts):
-            raise CheckpointError(f"{path} was learned by another machine than the one beside it. Move it away, and "
-                                  "teach the word again")
-        adapter = with_new_word(parts, rebuild(WordConfig, kept["config"])).to(parts.device)
-        state = {name.removeprefix("model."): t for name, t in tensors.items()}
-        check_fits(state, adapter.state_dict())
-        adapter.load_state_dict(state)
-    return adapter.eval().requires_grad_(False)
+    again = f"`python -m minidiff teach {Path(path).stem} --pictures FOLDER` makes it"
+    return load_beside(path, parts, WordConfig, with_new_word, again)
 
 
 def joined(parts, adapters):

@@ -16,7 +16,7 @@ from minidiff.pipelines import autoencoder, classifier, clip, denoiser
 from minidiff.tools.checks import check, check_dataset, check_number, check_whole
 from minidiff.tools.files import checksum
 from minidiff.tools.runtime import autocast, budget, generator_for, noise_for, pick_device, trained_folder
-from minidiff.training.checkpoint import CheckpointError
+from minidiff.training.checkpoint import CheckpointError, check_fits, fitting, load_checkpoint, rebuild
 
 STAGES = ("classifier", "clip", "autoencoder", "unet")
 GUIDANCE, BELOW, STEPS = 3.25, 700, 14                           # the defaults of every command
@@ -61,6 +61,22 @@ def load(folder=None, device=None):
 def base_of(parts):
     """The checksum of a machine, to which a student or an adapter belongs."""
     return checksum(parts.clip.state_dict(), parts.autoencoder.state_dict(), parts.unet.state_dict())[:16]
+
+
+def load_beside(path, parts, config_type, make, command):
+    """What was trained beside a machine, and belongs to it alone: make(parts, config), filled from a file."""
+    check(Path(path).exists(), f"{path} is missing: {command}")
+    tensors, about = load_checkpoint(path)
+    with fitting(path):
+        kept = about["settings"]
+        check(about["step"] == kept["steps"], f"it stopped at step {about['step']} of {kept['steps']}: {command}")
+        if kept["objective"].get("base") != base_of(parts):
+            raise CheckpointError(f"{path} was trained beside another machine than this one. Move it away; {command}")
+        module = make(parts, rebuild(config_type, kept["config"])).to(parts.device)
+        state = {name.removeprefix("model."): t for name, t in tensors.items()}
+        check_fits(state, module.state_dict())
+        module.load_state_dict(state)
+    return module.eval().requires_grad_(False)
 
 
 def denoising(captions, seeds, parts, guidance=GUIDANCE, steps=STEPS, step=heun_step, below=BELOW, temperature=1.0):

@@ -227,6 +227,12 @@ def machine(seed):
     return text2image.load(folder, DEVICE)
 
 
+def beside(recipe, seed):
+    """What a recipe trains beside the machine of a seed, kept for all studies that need it."""
+    folder = FOLDER / "seeds" / str(seed) if seed else FOLDER
+    return run(recipe, folder / f"{recipe.name}.safetensors").eval().requires_grad_(False)
+
+
 def scored(parts, known, unseen, seed, **drawing):
     """What studies keep of a score of 1,000 captions: shares right, distance and its floor, diversity."""
     found = report.score(parts, known, unseen, budget(1_000, 1_000, 24), seed, **drawing)
