@@ -160,25 +160,25 @@ ANSWERS = {                                                      # id -> a right
     "9.8": lambda A, B: (torch.zeros_like(A), B),                # the first one zero, instead of the last
     "9.10": lambda attributes, changes: torch.tensor(
         [[old if new < 0 else new for old, new in zip(*rows)] for rows in zip(attributes.tolist(), changes.tolist())]),
-    "9.12": lambda denoise, xt, t, cond, source, null, blank, s_image, s_text: sum(   # three shares that sum to 1
+    "9.11": lambda chance: tuple(                                # by the number of the interval
+        torch.isin(torch.bucketize(chance, torch.tensor([0.05, 0.10, 0.15]), right=True), torch.tensor(parts))
+        for parts in ((0, 1), (1, 2))),
+    "9.13": lambda denoise, xt, t, cond, source, null, blank, s_image, s_text: sum(   # three shares that sum to 1
         share * denoise(xt.double(), t, *both) for share, both in (
             (1 - s_image, (torch.cat([null] * len(xt)), torch.cat([blank] * len(xt)))),
             (s_image - s_text, (torch.cat([null] * len(xt)), source)), (s_text, (cond, source)))),
-    "9.13": lambda chance: tuple(                                # by the number of the interval
-        torch.isin(torch.bucketize(chance, torch.tensor([0.05, 0.10, 0.15]), right=True), torch.tensor(parts))
-        for parts in ((0, 1), (1, 2))),
-    "9.14": (lambda x, eps, s, t, schedule: torch.lerp(          # straight in y = x / signal over k = noise / signal
+    "9.14": lambda xt, source, mean, std: torch.cat(
+        [xt, F.batch_norm(source.double(), mean.flatten().double(), std.flatten().double() ** 2, eps=0.0)], 1),
+    "9.15": lambda before, after, unseen, blank: tuple(
+        torch.stack(rows) for rows in zip(*((blank[0] if gone else one, two)
+                                            for one, two, gone in zip(before, after, unseen.tolist())))),
+    "9.16": (lambda x, eps, s, t, schedule: torch.lerp(          # straight in y = x / signal over k = noise / signal
         x / schedule.signal[s], x / schedule.signal[s] + eps,
         schedule.noise[t] / schedule.signal[t] - schedule.noise[s] / schedule.signal[s]) * schedule.signal[t],
              lambda x, eps, s, t, schedule: torch.stack(
         [schedule.curves[s][0] / schedule.curves[t][0] * (p - schedule.curves[t][1] * e) + schedule.curves[s][1] * e
          for p, e in zip(x.double(), eps)])),
-    "9.15": lambda xt, source, mean, std: torch.cat(
-        [xt, F.batch_norm(source.double(), mean.flatten().double(), std.flatten().double() ** 2, eps=0.0)], 1),
-    "9.16": lambda before, after, unseen, blank: tuple(
-        torch.stack(rows) for rows in zip(*((blank[0] if gone else one, two)
-                                            for one, two, gone in zip(before, after, unseen.tolist())))),
-    "9.17": lambda before, after, said_before, said_after: torch.stack(
+    "9.18": lambda before, after, said_before, said_after: torch.stack(
         [(a - b) @ (d - c) / torch.dist(a, b) / torch.dist(c, d)
          for b, a, c, d in zip(before.double(), after.double(), said_before.double(), said_after.double())]),
 }

@@ -69,7 +69,7 @@ TRIANGLE, STOPS = Mixture(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.5]]), 0
 
 
 def fixed_point(denoise, x, levels, schedule):
-    """A way to reach the goal of 9.18: each step up is repeated with the eps of the place where it arrived."""
+    """A way to reach the goal of 9.17: each step up is repeated with the eps of the place where it arrived."""
     for s, t in zip(levels, levels[1:]):
         start = x
         for _ in range(30):
@@ -116,7 +116,28 @@ EXERCISES = [
             "You added the change to the old attribute. A change is the new value.":
                 lambda old, new: torch.where(new == UNSAID, old, old + new)}),
     Exercise(
-        "9.11", "Two guidances by hand", "number", stars=1, minutes=10,
+        "9.11", "What is dropped in training", "code", stars=2, minutes=10, reference=dropped(),
+        cases=lambda: [(torch.rand(211, generator=generator_for(931)),),
+                       (0.2 * torch.rand(53, generator=generator_for(932)),)],
+        prompt="While the editor learns, each row of a batch has a random number between 0 and 1, its chance. Below "
+               "0.05 only the picture is dropped, from 0.05 to 0.10 both the picture and the sentence, from 0.10 to "
+               "0.15 only the sentence, and above that nothing. Return a tuple of two masks, True in the rows without "
+               "the picture, and True in the rows without the sentence.",
+        signature="my_drops(chance)", shapes="chance (B,) -> a tuple: no_picture (B,), no_sentence (B,), both bool",
+        hints=("Which part of the line from 0 to 1 belongs to each mask?", "The picture is missing from 0 to 0.10, "
+               "the sentence from 0.05 to 0.15.", "`chance < 0.10, (chance >= 0.05) & (chance < 0.15)`"),
+        mistakes={
+            "No row loses both, but from 0.05 to 0.10 both masks must be True.": dropped((0, 0.05), (0.10, 0.15)),
+            "Picture and sentence are always dropped together.": dropped((0, 0.15), (0, 0.15)),
+            "No row loses only one of the two.": dropped((0.05, 0.10), (0.05, 0.10)),
+            "Each of your three parts is 15 %. Each must be 5 %, which makes 15 % in all.":
+                dropped((0, 0.30), (0.15, 0.45)),
+            "The two masks are swapped: the picture's mask comes first.": dropped((0.05, 0.15), (0, 0.10)),
+            "Your masks are True where something is kept; they must be True where it is dropped.":
+                lambda chance: [~mask for mask in dropped()(chance)],
+            "The sentence is dropped in 95 % of the rows: its mask must end at 0.15.": dropped(words=(0.05, 1))}),
+    Exercise(
+        "9.12", "Two guidances by hand", "number", stars=1, minutes=10,
         reference=lambda: 1 + 1.5 * (3 - 1) + 2 * (4 - 3),
         prompt="A denoiser predicts a single number: e(0, 0) = 1 without picture and sentence, e(picture, 0) = 3 with "
                "the picture alone, and e(picture, sentence) = 4 with both. What does equation 3 of InstructPix2Pix "
@@ -132,7 +153,7 @@ EXERCISES = [
                   "That is the prediction with both conditions, without guidance.": 4,
                   "You used one guidance of 2 for both. The picture has its own.": 7}),
     Exercise(
-        "9.12", "Two guidances", "code", stars=2, minutes=15,
+        "9.13", "Two guidances", "code", stars=2, minutes=15,
         reference=lambda denoise, xt, t, cond, source, null, blank, i, s: doubly_guided(
             denoise, null, blank, i, s)(xt, t, (cond, source)),
         cases=lambda: [
@@ -164,28 +185,45 @@ EXERCISES = [
                 lambda denoise, xt, t, cond, source, null, blank, i, s: guiding()(
                     lambda xt, t, a, b: denoise(xt, t, b, a), xt, t, source, cond, blank, null, s, i)}),
     Exercise(
-        "9.13", "What is dropped in training", "code", stars=2, minutes=10, reference=dropped(),
-        cases=lambda: [(torch.rand(211, generator=generator_for(931)),),
-                       (0.2 * torch.rand(53, generator=generator_for(932)),)],
-        prompt="While the editor learns, each row of a batch has a random number between 0 and 1, its chance. Below "
-               "0.05 only the picture is dropped, from 0.05 to 0.10 both the picture and the sentence, from 0.10 to "
-               "0.15 only the sentence, and above that nothing. Return a tuple of two masks, True in the rows without "
-               "the picture, and True in the rows without the sentence.",
-        signature="my_drops(chance)", shapes="chance (B,) -> a tuple: no_picture (B,), no_sentence (B,), both bool",
-        hints=("Which part of the line from 0 to 1 belongs to each mask?", "The picture is missing from 0 to 0.10, "
-               "the sentence from 0.05 to 0.15.", "`chance < 0.10, (chance >= 0.05) & (chance < 0.15)`"),
+        "9.14", "Find the bug: unequal latents", "bug", stars=1, minutes=10, broken=beside_the_noise,
+        reference=lambda xt, source, mean, std: torch.cat([xt, (source - mean) / std], 1),
+        cases=lambda: [(randn(951 + n, n, c, 3, 3), 2 + 3 * randn(952 + n, n, c, 3, 3), 2 + randn(953 + n, c, 1, 1),
+                        3 + randn(954 + n, c, 1, 1).abs()) for n, c in ((5, 3), (2, 7))],
+        prompt="An editor was trained on latents with mean 0 and standard deviation 1 in each channel, the given "
+               "picture's as well. In use the noisy latent `xt` has this scale, but the given one comes from the "
+               "encoder as it is. Fix it. (Issue 36 of instruct-pix2pix is about a missing factor in this place. "
+               "There, the training left it out too, so leaving it out is right in use.)",
+        hints=("What are `mean` and `std` for?", "Only `source` is still to be normalized.", "`(source - mean) / std`"),
         mistakes={
-            "No row loses both, but from 0.05 to 0.10 both masks must be True.": dropped((0, 0.05), (0.10, 0.15)),
-            "Picture and sentence are always dropped together.": dropped((0, 0.15), (0, 0.15)),
-            "No row loses only one of the two.": dropped((0.05, 0.10), (0.05, 0.10)),
-            "Each of your three parts is 15 %. Each must be 5 %, which makes 15 % in all.":
-                dropped((0, 0.30), (0.15, 0.45)),
-            "The two masks are swapped: the picture's mask comes first.": dropped((0.05, 0.15), (0, 0.10)),
-            "Your masks are True where something is kept; they must be True where it is dropped.":
-                lambda chance: [~mask for mask in dropped()(chance)],
-            "The sentence is dropped in 95 % of the rows: its mask must end at 0.15.": dropped(words=(0.05, 1))}),
+            "The mean is still there.": lambda xt, source, mean, std: torch.cat([xt, source / std], 1),
+            "You did not divide by `std`.": lambda xt, source, mean, std: torch.cat([xt, source - mean], 1),
+            "That is the opposite direction, from normalized latents to those of the decoder.":
+                lambda xt, source, mean, std: torch.cat([xt, source * std + mean], 1),
+            "The noisy latent was normalized before; leave it as it is.":
+                lambda xt, source, mean, std: torch.cat([(xt - mean) / std, (source - mean) / std], 1),
+            "The channels are in the wrong order: the noisy latent comes first.":
+                lambda xt, source, mean, std: torch.cat([(source - mean) / std, xt], 1)}),
     Exercise(
-        "9.14", "DDIM there and back", "pair", stars=2, minutes=15, reference=walking(), run=there_and_back,
+        "9.15", "Find the bug: what to draw", "bug", stars=2, minutes=10, broken=training_pair,
+        reference=lambda before, after, unseen, blank: [where(unseen, blank, before), after],
+        cases=lambda: [(randn(961 + n, n, 3, 2, 2), randn(962 + n, n, 3, 2, 2), randn(963 + n, n) > 0.3,
+                        randn(964 + n, 1, 3, 2, 2)) for n in (11, 7)],
+        prompt="Issue 147 of instruct-pix2pix asks what the editor should learn to draw where a condition is dropped. "
+               "This function drops the given picture in some rows. The editor that was trained with it draws nothing "
+               "but the blank picture when it is given none. Fix it.",
+        hints=("What does the target look like where the picture is dropped?", "Without a picture, the editor should "
+               "still learn what edited pictures look like.", "The target is `after` in every row."),
+        mistakes={
+            "The target is the picture before its edit where it is dropped. The editor must always draw edited ones.":
+                lambda before, after, unseen, blank: [where(unseen, blank, before), where(unseen, before, after)],
+            "The given picture is never dropped now.": lambda before, after, unseen, blank: [before, after],
+            "The given picture is dropped in the wrong rows, those where it should be seen.":
+                lambda before, after, unseen, blank: [where(unseen, before, blank), after],
+            "You put zeros for no picture; `blank` stands for it.":
+                lambda before, after, unseen, blank: [where(unseen, 0 * blank, before), after],
+            "No row sees its picture.": lambda before, after, unseen, blank: [blank.expand_as(before), after]}),
+    Exercise(
+        "9.16", "DDIM there and back", "pair", stars=2, minutes=15, reference=walking(), run=there_and_back,
         cases=lambda: [(randn(941 + t, n, 3, size, size), randn(942 + t, n, 3, size, size), s, t, Schedule.cosine(101))
                        for n, size, s, t in ((5, 3, 13, 47), (2, 5, 61, 89), (3, 2, 0, 53))],
         prompt="A step of DDIM can also be taken toward noise. Write `up`, which takes x from level s to the noisier "
@@ -210,45 +248,20 @@ EXERCISES = [
             "What comes out is what went in. Such a round trip always closes.": (lambda x, *_: x, lambda x, *_: x),
             "`down` goes up once more: swap s and t in it.": (walking()[0], walking()[0])}),
     Exercise(
-        "9.15", "Find the bug: unequal latents", "bug", stars=1, minutes=10, broken=beside_the_noise,
-        reference=lambda xt, source, mean, std: torch.cat([xt, (source - mean) / std], 1),
-        cases=lambda: [(randn(951 + n, n, c, 3, 3), 2 + 3 * randn(952 + n, n, c, 3, 3), 2 + randn(953 + n, c, 1, 1),
-                        3 + randn(954 + n, c, 1, 1).abs()) for n, c in ((5, 3), (2, 7))],
-        prompt="An editor was trained on latents with mean 0 and standard deviation 1 in each channel, the given "
-               "picture's as well. In use the noisy latent `xt` has this scale, but the given one comes from the "
-               "encoder as it is. Fix it. (Issue 36 of instruct-pix2pix is about a missing factor in this place. "
-               "There, the training left it out too, so leaving it out is right in use.)",
-        hints=("What are `mean` and `std` for?", "Only `source` is still to be normalized.", "`(source - mean) / std`"),
-        mistakes={
-            "The mean is still there.": lambda xt, source, mean, std: torch.cat([xt, source / std], 1),
-            "You did not divide by `std`.": lambda xt, source, mean, std: torch.cat([xt, source - mean], 1),
-            "That is the opposite direction, from normalized latents to those of the decoder.":
-                lambda xt, source, mean, std: torch.cat([xt, source * std + mean], 1),
-            "The noisy latent was normalized before; leave it as it is.":
-                lambda xt, source, mean, std: torch.cat([(xt - mean) / std, (source - mean) / std], 1),
-            "The channels are in the wrong order: the noisy latent comes first.":
-                lambda xt, source, mean, std: torch.cat([(source - mean) / std, xt], 1)}),
+        "9.17", "An exact inversion", "open", stars=3, minutes=40, reference=fixed_point, goal=led_back,
+        prompt="Find the x at the last of the rising `levels` from which DDIM leads back to `x0`. DDIM walks down "
+               "through the same levels, and at each step it asks `denoise` at the level that it leaves, the noisier "
+               "one. The goal is a root mean squared error below 0.001. The plain inversion walks up and asks "
+               "`denoise` where it stands, at the cleaner level. It misses by 0.27. Ask as often as you like.",
+        signature="my_inversion(denoise, x0, levels, schedule)",
+        shapes="denoise(xt, t (B,)) -> eps; x0 (B, 2), levels (0, 200, 400, 600, 800) -> x (B, 2) at the last level",
+        hints=("A step up by `up` of 9.16 is undone exactly if its eps is the one that the step down will find.",
+               "That eps is `denoise` at the end of the step up, which you do not know yet. Begin with a guess of it, "
+               "step up, and ask again there.",
+               "Repeat `there = up(x, denoise(there, t), s, t, schedule)` 10 to 50 times for each step, from "
+               "`there = x` on. It settles.")),
     Exercise(
-        "9.16", "Find the bug: what to draw", "bug", stars=2, minutes=10, broken=training_pair,
-        reference=lambda before, after, unseen, blank: [where(unseen, blank, before), after],
-        cases=lambda: [(randn(961 + n, n, 3, 2, 2), randn(962 + n, n, 3, 2, 2), randn(963 + n, n) > 0.3,
-                        randn(964 + n, 1, 3, 2, 2)) for n in (11, 7)],
-        prompt="Issue 147 of instruct-pix2pix asks what the editor should learn to draw where a condition is dropped. "
-               "This function drops the given picture in some rows. The editor that was trained with it draws nothing "
-               "but the blank picture when it is given none. Fix it.",
-        hints=("What does the target look like where the picture is dropped?", "Without a picture, the editor should "
-               "still learn what edited pictures look like.", "The target is `after` in every row."),
-        mistakes={
-            "The target is the picture before its edit where it is dropped. The editor must always draw edited ones.":
-                lambda before, after, unseen, blank: [where(unseen, blank, before), where(unseen, before, after)],
-            "The given picture is never dropped now.": lambda before, after, unseen, blank: [before, after],
-            "The given picture is dropped in the wrong rows, those where it should be seen.":
-                lambda before, after, unseen, blank: [where(unseen, before, blank), after],
-            "You put zeros for no picture; `blank` stands for it.":
-                lambda before, after, unseen, blank: [where(unseen, 0 * blank, before), after],
-            "No row sees its picture.": lambda before, after, unseen, blank: [blank.expand_as(before), after]}),
-    Exercise(
-        "9.17", "The direction of a change", "code", stars=2, minutes=15,
+        "9.18", "The direction of a change", "code", stars=2, minutes=15,
         reference=lambda before, after, said, new: F.cosine_similarity(after - before, new - said),
         cases=lambda: [tuple(F.normalize(randn(971 + n + i, n, wide)) for i in range(4))
                        for n, wide in ((7, 11), (13, 5))],
@@ -274,17 +287,4 @@ EXERCISES = [
                 lambda before, after, said, new: F.cosine_similarity(after, new) - F.cosine_similarity(before, said),
             "The captions' difference is missing: you took the last caption alone.":
                 lambda before, after, said, new: F.cosine_similarity(after - before, new)}),
-    Exercise(
-        "9.18", "An exact inversion", "open", stars=3, minutes=40, reference=fixed_point, goal=led_back,
-        prompt="Find the x at the last of the rising `levels` from which DDIM leads back to `x0`. DDIM walks down "
-               "through the same levels, and at each step it asks `denoise` at the level that it leaves, the noisier "
-               "one. The goal is a root mean squared error below 0.001. The plain inversion walks up and asks "
-               "`denoise` where it stands, at the cleaner level. It misses by 0.27. Ask as often as you like.",
-        signature="my_inversion(denoise, x0, levels, schedule)",
-        shapes="denoise(xt, t (B,)) -> eps; x0 (B, 2), levels (0, 200, 400, 600, 800) -> x (B, 2) at the last level",
-        hints=("A step up by `up` of 9.14 is undone exactly if its eps is the one that the step down will find.",
-               "That eps is `denoise` at the end of the step up, which you do not know yet. Begin with a guess of it, "
-               "step up, and ask again there.",
-               "Repeat `there = up(x, denoise(there, t), s, t, schedule)` 10 to 50 times for each step, from "
-               "`there = x` on. It settles.")),
 ]

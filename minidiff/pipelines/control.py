@@ -74,7 +74,7 @@ def recipe(parts, data, seed=0, config=ControlConfig(), steps=None, batch=128, l
         return denoising_loss(follow(parts.unet, (control, hint, 1.0)), x0, t, eps, parts.unet.schedule, cond).mean()
 
     return Recipe("control", lambda: make(parts, config), config, loss_of,
-                  budget(full=800, small=800, fast=10, given=steps), batch, lr, seed, ema=0.98, decay="linear",
+                  budget(full=700, small=700, fast=10, given=steps), batch, lr, seed, ema=0.98, decay="linear",
                   device=parts.device, objective={"base": base_of(parts), "drop": drop,
                                                   "data": checksum(data.latents, data.sketches)[:16]})
 

@@ -19,7 +19,7 @@ from minidiff.tools.files import checksum
 from minidiff.tools.runtime import autocast, budget, generator_for, noise_for
 from minidiff.training.loop import Recipe
 
-BY_SOURCE, BY_TEXT = 1.5, 2.0                                    # s_I and s_T
+BY_SOURCE, BY_TEXT = 2.0, 2.5                                    # s_I and s_T
 DROPPED = (0.05, 0.05, 0.05)                                     # shares without the picture, the sentence, both
 FIRST_SEED = 2**42                                               # generated pairs have seeds of their own
 
@@ -98,7 +98,7 @@ def generated_pairs(parts, captioned, n, seed=0, above=math.inf):
 
 def lessons(captioned, parts, seed=0):
     """What the recipe learns from: exact pairs, and generated ones for the digits."""
-    many, drawn = budget(full=(100_000, 20_000), small=(20_000, 2_000), fast=(200, 20))
+    many, drawn = budget(full=(100_000, 20_000), small=(20_000, 4_000), fast=(200, 20))
     return exact_pairs(captioned, parts, many, seed) + generated_pairs(parts, captioned, drawn, seed)
 
 

@@ -15,7 +15,7 @@ from minidiff.models import Controlled
 from minidiff.pipelines import control
 from minidiff.tools import budget, noise_for, study
 
-COUNT = budget(200, 200, 4)
+COUNT = budget(100, 100, 4)
 GUIDANCES = budget((1, 2, 3.25), (1, 2, 3.25), (2,))
 STRENGTHS = budget((0, 0.25, 0.5, 0.75, 1, 1.5, 2), (0, 0.25, 0.5, 0.75, 1, 1.5, 2), (1,))
 

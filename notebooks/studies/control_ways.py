@@ -23,7 +23,7 @@ from minidiff.tools import budget, generator_for, study
 from minidiff.training import train
 from minidiff.training.muon import MuonAdamW
 
-COUNT, FEW, EVERY = budget(300, 300, 4), budget(60, 60, 2), budget(25, 25, 5)
+COUNT, FEW, EVERY = budget(200, 200, 4), budget(60, 60, 2), budget(25, 25, 5)
 STEPS = budget(text2image.STEPS, text2image.STEPS, 2)
 TRAINED = budget(None, None, 3)
 RADII = torch.arange(0, 41) / 10                                 # pixels around a skeleton
@@ -99,8 +99,8 @@ WAYS = {                                                         # what is built
 class Judged:
     """Unseen digits with their sketches, and how well a steered machine draws them."""
 
-    def __init__(self, parts, unseen, seed):
-        self.parts, self.seed, self.data = parts, seed, control.sketched(unseen, parts, COUNT, seed + 50)
+    def __init__(self, parts, unseen, seed, count=COUNT):
+        self.parts, self.seed, self.data = parts, seed, control.sketched(unseen, parts, count, seed + 50)
         self.truth = self.data.ink[:, None].float() / 127.5 - 1
         self.captions = [sentence(row) for row in self.data.said]
 
@@ -110,8 +110,9 @@ class Judged:
         return {"iou": iou(pictures, self.truth[:len(pictures)]).mean().item(),
                 "digit": right[:, 0].float().mean().item(), "all": right.all(1).float().mean().item()}
 
-    def drawn(self, denoiser, count=COUNT, guidance=control.GUIDANCE, again=0):
+    def drawn(self, denoiser, count=None, guidance=control.GUIDANCE, again=0):
         """What the machine draws with a denoiser(hints), with seeds of its own."""
+        count = count or len(self.captions)
         first, hints = 1_000_000 * (self.seed + 10 * again), self.data.sketches[:count, None].float()
         self.parts.unet, frozen = denoiser(hints), self.parts.unet
         pictures = text2image.draw(self.captions[:count], range(first, first + count), self.parts, guidance, STEPS)

@@ -32,10 +32,10 @@ from minidiff.models import sharing
 from minidiff.pipelines import control, instruct, text2image
 from minidiff.tools import budget, generator_for, noise_for, study
 
-COUNT = budget(200, 200, 4)
+COUNT = budget(120, 120, 4)
 TURNS = budget((5, 10, 20, 40, 80, 160), (5, 10, 20, 40, 80, 160), (2, 3))             # steps of an inversion
-LEVELS = budget((300, 500, 600, 700, 800, 900), (300, 500, 600, 700, 800, 900), (500,))
-SWAPS = budget((1, 1.5, 2, 3.25), (1, 1.5, 2, 3.25), (2,))
+LEVELS = budget((400, 500, 600, 700, 800), (400, 500, 600, 700, 800), (500,))
+SWAPS = budget((1, 2, 3.25), (1, 2, 3.25), (2,))
 ABOVE = budget((600, 300, 0), (600, 300, 0), (300,))
 
 

@@ -1,7 +1,7 @@
 """The editor: what its two guidances do, and what becomes of it when something about its training is changed.
 
 Kept for each way and machine, on exact pairs of unseen digits: was the change made, was the rest kept, and PSNR to the
-exact answer; on changes whose results are held-out combinations; and on "make it a three", which has no exact answer.
+exact answer; and on "make it a three", which has no exact answer.
 Learning rates and scales were chosen on machines 10 and 11; three others are reported.
 """
 
@@ -19,9 +19,10 @@ from minidiff.pipelines.instruct import EditorConfig
 from minidiff.tools import budget, generator_for, study
 from minidiff.training import run
 
-COUNT, FEWER = budget(400, 400, 4), budget(150, 150, 4)
+COUNT, FEWER = budget(150, 150, 4), budget(80, 80, 4)
 STEPS, TRAINED = budget(text2image.STEPS, text2image.STEPS, 2), budget(None, None, 3)
-BY_SOURCE, BY_TEXT = budget((0, 1, 1.5, 2, 3), (0, 1, 1.5, 2, 3), (1,)), budget((0, 1, 2, 3, 5), (0, 1, 2, 3, 5), (1,))
+BY_SOURCE = budget((0, 1, 2, 4), (0, 1, 2, 4), (1,))
+BY_TEXT = budget((0, 1, 2.5, 5), (0, 1, 2.5, 5), (1,))
 WAYS = {                                                         # what stands for no picture, which pairs, scaled?
     "black": ("black", "both", True),
     "zero latent": ("zero", "both", True),
@@ -98,7 +99,7 @@ def lessons(parts, known, seed):
     start = time.perf_counter()
     exact = instruct.exact_pairs(known, parts, budget(20_000, 20_000, 100), seed)
     middle = time.perf_counter()
-    drawn = instruct.generated_pairs(parts, known, budget(2_000, 2_000, 20), seed)
+    drawn = instruct.generated_pairs(parts, known, budget(4_000, 4_000, 20), seed)
     taken = {"exact": middle - start, "generated": time.perf_counter() - middle}
     return {"exact": exact, "both": exact + drawn}, {"seed": seed, "seconds": taken, "generated": len(drawn.before)}
 
@@ -119,7 +120,7 @@ def main(path=None):
     for seed in SEEDS:
         parts = machine(seed)
         pairs, taken = lessons(parts, known, seed)
-        asked = {kind: Asked(parts, unseen, kind, seed) for kind in ("changes", "held out", "digits")}
+        asked = {kind: Asked(parts, unseen, kind, seed) for kind in ("changes", "digits")}
         results["pairs"].append(taken)
         first, again = asked["changes"], {}
         for name, pictures in (("the exact answer", first.answer), ("the given picture", first.given)):

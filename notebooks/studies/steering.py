@@ -19,7 +19,7 @@ from minidiff.training import run
 
 WISHES = ("make it red", "make it thin", "make it lean left", "make it blue and thick", "make it upright and green",
           "make it white", "make it thick", "make it yellow and lean right")
-TRAINED = budget(None, None, 3)
+COUNT, TRAINED = budget(400, 400, 4), budget(None, None, 3)
 
 
 def trained(make):
@@ -72,7 +72,7 @@ def main(path=None):
     for seed in SEEDS:
         parts = machine(seed)
         before = checksum(parts.unet.state_dict())
-        judged = Judged(parts, unseen, seed)
+        judged = Judged(parts, unseen, seed, COUNT)
         net, took = trained(lambda: control.recipe(parts, control.lessons(known, parts, seed), seed, steps=TRAINED))
         drawn = judged.drawn(lambda hints: Controlled(parts.unet, (net, hints, 1.0)))
         results["control"].append({"seed": seed, **took, "numbers": parameters(net), **judged.of(drawn),
@@ -80,7 +80,7 @@ def main(path=None):
                                    "base untouched": checksum(parts.unet.state_dict()) == before})
         editor, took = trained(lambda: instruct.recipe(parts, instruct.lessons(known, parts, seed), seed,
                                                        steps=TRAINED))
-        asked = {kind: Asked(parts, unseen, kind, seed) for kind in ("changes", "held out", "digits")}
+        asked = {kind: Asked(parts, unseen, kind, seed, COUNT) for kind in ("changes", "held out", "digits")}
         results["editor"].append({"seed": seed, **took, "numbers": parameters(editor),
                                   **{kind: asks.judged(asks.edited_by(editor)) for kind, asks in asked.items()}})
         print(results["control"][-1], results["editor"][-1], sep="\n", flush=True)
