@@ -294,10 +294,10 @@ def run_control(options):
     print(f"{options.hint}: {did}")
     parts = text2image.load(options.folder)
     net, line = beside(options, parts, control, "control"), 2 * sketch[:, None].expand(-1, 3, -1, -1).float() - 1
-    machine = control.steered(parts, sketch.expand(options.n, -1, -1), net, options.strength)
-    seeds, pages = range(options.seed, options.seed + options.n), []
+    sketches, seeds, pages = sketch.expand(options.n, -1, -1), range(options.seed, options.seed + options.n), []
     for caption in options.captions:
-        pages += [line, text2image.draw([caption] * options.n, seeds, machine, control.GUIDANCE).cpu()]
+        drawn = control.draw([caption] * options.n, sketches, seeds, parts, net, strength=options.strength)
+        pages += [line, drawn.cpu()]
     keep_figure(show.sheet(torch.cat(pages), options.captions), path)
 
 

@@ -1,11 +1,14 @@
 """Sketches and ControlNet: thinning against a second formulation, and an adapter that changes nothing at first."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
 from minidiff.data.skeletons import open_sketch, thin
+from minidiff.diffusion import guided, guided_away
 from minidiff.models import LATENTS, UNet
 from minidiff.models.controlnet import Controlled, ControlNet
 from minidiff.pipelines import control, text2image
@@ -127,13 +130,27 @@ def test_a_steered_machine_draws_its_sketches_and_strength_zero_is_the_machine(t
     torch.nn.init.normal_(net.zeros[-1].weight, generator=generator_for(2))
     sketches = torch.zeros(2, 32, 32, dtype=torch.uint8)
     sketches[0, 5:25, 16] = 1
-    plain = text2image.draw(captions, range(2), parts, steps=3)
-    silent = text2image.draw(captions, range(2), control.steered(parts, sketches, net, 0.0), steps=3)
-    torch.testing.assert_close(silent, plain, atol=1e-4, rtol=1e-4)
-    machine = control.steered(parts, sketches, net)
-    both = text2image.draw(captions, range(2), machine, steps=3)
-    alone = text2image.draw(captions[:1], [0], control.steered(parts, sketches[:1], net), steps=3)
+    plain = control.draw(captions, sketches, range(2), parts, net, strength=0.0, steps=3)
+    torch.testing.assert_close(plain, text2image.draw(captions, range(2), parts, control.GUIDANCE, 3, below=math.inf),
+                               atol=1e-4, rtol=1e-4)
+    both = control.draw(captions, sketches, range(2), parts, net, steps=3)
+    alone = control.draw(captions[:1], sketches[:1], [0], parts, net, steps=3)
     torch.testing.assert_close(both[:1], alone, atol=1e-4, rtol=1e-4)
     assert (both - plain).abs().max() > 0.01
-    with pytest.raises(ValueError, match="sketches"):
-        control.steered(parts, sketches[:, None], net)
+    for wrong in (sketches[:, None], sketches[:1]):
+        with pytest.raises(ValueError, match="sketch"):
+            control.draw(captions, wrong, range(2), parts, net)
+
+
+def test_guidance_away_from_another_denoiser_exaggerates_what_that_one_is_not_told():
+    def steered(xt, t, cond):
+        return 2 * xt + 3 * cond + 5
+
+    def plain(xt, t, cond):
+        return 2 * xt + 3 * cond
+
+    xt, cond, null, t = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [0.5]]), torch.zeros(1, 1), torch.ones(2)
+    torch.testing.assert_close(guided_away(steered, plain, null, 4)(xt, t, cond), 2 * xt + 4 * (3 * cond + 5))
+    torch.testing.assert_close(guided_away(steered, steered, null, 4)(xt, t, cond),
+                               guided(steered, null, 4)(xt, t, cond))
+    torch.testing.assert_close(guided_away(steered, plain, null, 0)(xt, t, cond), plain(xt, t, null))

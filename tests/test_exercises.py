@@ -153,11 +153,11 @@ ANSWERS = {                                                      # id -> a right
     "9.2": lambda pictures, others: torch.tensor(
         [float(torch.minimum(a, b).sum() / torch.maximum(a, b).sum()) for a, b in zip(
             *(((some.amax(1) + 1) / 2 > 0.5).double() for some in (pictures, others)))]),
-    "9.5": lambda g, x, W, b: torch.autograd.functional.vjp(      # by torch itself
+    "9.6": lambda g, x, W, b: torch.autograd.functional.vjp(      # by torch itself
         lambda W, b, x: F.linear(x, W, b), (W, b, x), g)[1],
-    "9.6": lambda parts, controls, strengths: [
+    "9.7": lambda parts, controls, strengths: [
         torch.tensordot(torch.tensor([1.0, *strengths]), torch.stack(maps), 1) for maps in zip(parts, *controls)],
-    "9.8": lambda A, B: (torch.zeros_like(A), B),                # the first one zero, instead of the last
+    "9.9": lambda A, B: (torch.zeros_like(A), B),                # the first one zero, instead of the last
     "9.10": lambda attributes, changes: torch.tensor(
         [[old if new < 0 else new for old, new in zip(*rows)] for rows in zip(attributes.tolist(), changes.tolist())]),
     "9.11": lambda chance: tuple(                                # by the number of the interval
@@ -332,7 +332,7 @@ def around_with_a_loop(mask):
     return out
 
 
-@other("9.7")
+@other("9.8")
 def guided_at_once(denoise, xt, t, cond, null, hint, w, both):
     if not both:
         return torch.lerp(denoise(xt, t, null, None), denoise(xt, t, cond, hint), w)

@@ -15,7 +15,7 @@ FORM = "make it [color] and [thin|plain|thick] and [lean left|upright|lean right
 
 
 def instruction(changes):
-    """What is to be changed, attributes (4,), UNSAID where nothing is -> the sentence that says it.
+    """Changes (4,), UNSAID where an attribute stays -> the sentence that asks for them.
 
     >>> instruction([UNSAID, 0, UNSAID, UNSAID]), instruction([3, UNSAID, 0, 0])
     ('make it red', 'make it thin and lean left and a three')
@@ -29,7 +29,7 @@ def instruction(changes):
 
 
 def understand(sentence):
-    """The inverse of `instruction`: a sentence -> changes (4,); what cannot be understood is a CaptionError.
+    """The inverse of `instruction`: a sentence -> changes (4,); raises a CaptionError if it cannot be understood.
 
     >>> understand("Make it thin and lean left!").tolist()
     [-1, -1, 0, 0]

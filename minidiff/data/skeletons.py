@@ -16,10 +16,11 @@ def neighbors(mask):
 
 
 def thin(mask):
-    """Peel a mask (N, H, W) from outside until lines one pixel wide are left.  [Zhang & Suen 1984]
+    """Peel a mask (N, H, W) from the outside until only lines one pixel wide are left.  [Zhang & Suen 1984]
 
-    A pixel of the edge goes if it has 2 to 6 neighbors, if walking around it one enters the mask once (so that nothing
-    falls apart), and if it lies to the south or east of the mask, in every other pass to the north or west.
+    A pixel at the edge goes if 2 to 6 of its neighbors are in the mask, if a walk around it enters the mask exactly
+    once, so that nothing falls apart, and if it lies on the south or east side of the mask; in every other pass, on the
+    north or west side.
     """
     check_shape("mask", mask, "N", "H", "W")
     mask = mask.bool()
@@ -35,7 +36,7 @@ def thin(mask):
 
 
 def open_sketch(source):
-    """A scribble of one digit, by its file, or whatever `open_picture` takes, on a light or a dark ground and of any
-    size -> its skeleton (1, 32, 32), bytes 0 or 1, and a sentence that says what was done to it."""
+    """A scribble of one digit -> its skeleton (1, 32, 32), bytes 0 or 1, and a sentence that says what was done to it.
+    source: a file, or anything else that `open_picture` takes, of any size, on a light or a dark background."""
     picture, did = open_picture(source)
     return thin(picture.amax(1) > 0).byte(), f"{did}; thinned to a line"

@@ -31,6 +31,19 @@ def guided(denoise, null, w, below=math.inf):
     return denoise_guided
 
 
+def guided_away(denoise, without, null, w):
+    """Guidance away from another denoiser: without(xt, null) + w (denoise(xt, cond) - without(xt, null)).
+
+    It exaggerates all that `denoise` is told and `without` is not: the caption, and for example a sketch that only
+    `denoise` is shown.  null (1, ...): the condition that says nothing.
+    """
+    def denoise_guided(xt, t, cond):
+        alone = without(xt, t, null.expand_as(cond))
+        return alone + w * (denoise(xt, t, cond) - alone)
+
+    return denoise_guided
+
+
 def doubly_guided(denoise, null, null_source, by_source, by_text):
     """A denoiser that listens to a given picture and to a sentence, each as much as it should:
     e(0, 0) + s_I (e(source, 0) - e(0, 0)) + s_T (e(source, text) - e(source, 0)).          [InstructPix2Pix eq. 3]

@@ -72,7 +72,7 @@ def guiding_cases():
 
 
 def fresh_control(A, B):
-    """The first weights of a control that adds B silu(A x).  A (h, in), B (out, h): random numbers -> a list of two
+    """The initial weights of a control that adds B silu(A x).  A (h, in), B (out, h): random numbers -> a list of two
     weights, with the shapes of A and B"""
     return [0 * A, 0 * B]
 
@@ -119,10 +119,11 @@ EXERCISES = [
         "9.1", "One pixel off", "number", stars=1, minutes=5, tolerance=0.005, reference=lambda: 4 / 14,
         prompt="A square of ink is 3 pixels wide and 3 pixels high. The same square is drawn again, moved by one pixel "
                "to the right and one pixel down. What is the IoU of the two?",
-        reason="Four pixels are shared, and 9 + 9 − 4 = 14 are covered. So even a small shift costs much.",
+        reason="Four pixels are shared, and 9 + 9 − 4 = 14 are covered. So even a small shift costs a lot.",
         hints=("How many pixels do both squares cover?", "How many does at least one of them cover?",
                "They share 2 · 2 pixels, and 9 + 9 counts these twice."),
-        mistakes={"You divided by one square (Dice, 2 · 4 / 18, is the same here). IoU divides by the union.": 4 / 9,
+        mistakes={"You divided by the area of one square, or computed the Dice score, which is the same here. "
+                  "IoU divides by the union.": 4 / 9,
                   "9 + 9 counts the shared pixels twice; the union counts them once.": 4 / 18,
                   "That is union over intersection; it is the other way around.": 14 / 4,
                   "You moved it in one direction only; it moves to the right and down.": 6 / 12,
@@ -148,18 +149,20 @@ EXERCISES = [
             "That is Dice: twice the shared pixels, over the sum of both.": overlap(lambda n, a, b: 2 * n / (a + b)),
             "The pictures are not scaled: 0.5 in [0, 1] is 0 in [-1, 1].": overlap(ink=lambda p: p.amax(1) > 0.5),
             "You divided by the ink of the first picture only.": overlap(lambda n, a, b: n / a),
-            "You compared channel by channel, but a pixel has ink or has none.": overlap(ink=lambda p: p > 0),
+            "You compared channel by channel, but a pixel as a whole either has ink or "
+            "has none.": overlap(ink=lambda p: p > 0),
             "You counted the pixels where both agree, but the empty ground, which agrees easily, must not count.":
                 lambda pictures, others: ((pictures.amax(1) > 0) == (others.amax(1) > 0)).float().mean((1, 2))}),
     Exercise(
         "9.3", "Once around a pixel", "code", stars=2, minutes=25, reference=entered(),
         cases=lambda: [(randn(921, 3, 7, 11) > 0.2,), (randn(922, 2, 5, 3) > -0.5,)],
         prompt="Thinning walks once around a pixel, over its eight neighbors and back to the first, and counts how "
-               "often it enters the mask: the steps from a neighbor outside the mask to a next one inside. Count them "
-               "for every pixel, whether it is in the mask or not. Outside the picture it is empty.",
+               "often it enters the mask: the steps from a neighbor outside the mask to the next one inside it. "
+               "Count them for every pixel, whether it is in the mask or not. Outside the picture there is no mask.",
         signature="my_crossings(mask)", shapes="mask (N, H, W), True and False -> (N, H, W), integers",
-        hints=("Put an empty frame around it, `F.pad(mask, (1, 1, 1, 1))`; each neighbor is then a shifted cut of it.",
-               "Stack them in the order of the walk (above, above right, right, ...) to a `ring` (8, N, H, W).",
+        hints=("Put an empty frame around it, `F.pad(mask, (1, 1, 1, 1))`; each neighbor is then a shifted slice of "
+               "it.",
+               "Stack them in the order of the walk (above, above right, right, ...) into a `ring` (8, N, H, W).",
                "`(~ring & ring.roll(-1, 0)).sum(0)`: the roll puts the next neighbor in the place of each one."),
         mistakes={
             "The ring is not closed: the step from the last neighbor to the first is missing.":
@@ -170,18 +173,27 @@ EXERCISES = [
             "You walked over the four sides only; corners are neighbors, too.": entered(order=(0, 2, 4, 6)),
             "You read the neighbors row by row, but a walk around the pixel takes them in a circle.":
                 entered(order=(7, 0, 1, 6, 2, 5, 4, 3)),
-            "Your left edge touches the right one, as `roll` does it. Outside the picture it is empty.":
+            "Your left edge touches the right one, because `roll` wraps around. Outside the picture there is no mask.":
                 entered(around=lambda mask: neighbors(mask.repeat(1, 3, 3)).chunk(3, 2)[1].chunk(3, 3)[1]),
             "You assumed ink outside the picture, but it is empty there.":
                 entered(around=lambda mask: neighbors(F.pad(mask, (1, 1, 1, 1), value=True))[..., 1:-1, 1:-1]),
             "You left out the pixels that are not in the mask themselves.": lambda mask: entered()(mask) * mask}),
     Exercise(
-        "9.4", "The first step from zero", "number", stars=1, minutes=10, tolerance=1e-9,
+        "9.4", "Back from the skeleton", "open", stars=2, minutes=20, goal=inked_again,
+        reference=lambda skeletons: F.max_pool2d(skeletons[:, None].float(), 3, 1, 1)[:, 0] > 0,
+        prompt="Digits in the plain stroke have been thinned to skeletons. Recover their ink without a network: "
+               "return masks whose mean IoU with the ink of the digits is at least 0.7.",
+        signature="my_digits(skeletons)", shapes="skeletons (N, 32, 32), True and False -> masks (N, 32, 32), the same",
+        hints=("A plain stroke is nearly three pixels wide, and a skeleton is one pixel wide.",
+               "So a pixel has ink if it or one of its neighbors is in the skeleton.",
+               "`F.max_pool2d(skeletons[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0`")),
+    Exercise(
+        "9.5", "The first step from zero", "number", stars=1, minutes=10, tolerance=1e-9,
         reference=lambda: 0.001 * 3e-6 / math.sqrt(3e-6**2),
         prompt="A weight of a zero convolution is 0, and its first gradient is 0.000003. The learning rate of AdamW is "
                "0.001. How large is the weight after one step, without its sign? Leave out Adam's ε.",
         reason="In its first step Adam divides the gradient by the gradient's own size, so a tiny gradient moves a "
-               "weight as far as a large one. After one step of AdamW, zero convolutions are zero no longer.",
+               "weight as far as a large one. After one step of AdamW, zero convolutions are no longer zero.",
         hints=("AdamW takes a mean of the gradients and divides it by the root of a mean of their squares.",
                "Both means are corrected for having started at zero, so after one step they are g and g².",
                "0.001 · g / √(g²)"),
@@ -193,14 +205,14 @@ EXERCISES = [
                   "You left out Adam's correction of the mean gradient, which starts at zero.": 0.001 * 0.1,
                   "That is with ε = 1e-8, which the question leaves out.": 0.001 * 3e-6 / (3e-6 + 1e-8)}),
     Exercise(
-        "9.5", "What a zero lets through", "code", stars=2, minutes=20, reference=gradients(),
+        "9.6", "What a zero lets through", "code", stars=2, minutes=20, reference=gradients(),
         cases=lambda: [(randn(931, 7, 5), randn(932, 7, 3), randn(933, 5, 3), randn(934, 5)),
                        (randn(935, 11, 2), randn(936, 11, 5), torch.zeros(2, 5), torch.zeros(2))],
-        prompt="At each place a convolution of 1×1 says y = W x + b, and g is the gradient of the loss with respect to "
-               "y; x and g have one row per place. Return the gradients of W, of b and of x. Then look at your "
+        prompt="At each place a 1×1 convolution computes y = W x + b, and g is the gradient of the loss with respect "
+               "to y; x and g have one row per place. Return the gradients of W, of b and of x. Then look at your "
                "formulas: which of the three vanish while W and b are zero?",
-        reason="While W is zero, only the gradient of x vanishes. So W and b move in the first step, and what stands "
-               "before the zero convolution learns from the second step on.",
+        reason="While W is zero, only the gradient of x vanishes. So W and b move in the first step, and the layers "
+               "before the zero convolution learn from the second step on.",
         signature="my_backward(g, x, W, b)",
         shapes="g (N, out), x (N, in), W (out, in), b (out,) -> a list: the gradients of W, b and x, in their shapes",
         hints=("W and b are the same at all places, so their gradients are sums over the rows; x has its own rows.",
@@ -217,9 +229,10 @@ EXERCISES = [
             "The signs are wrong: a step goes against the gradient, but the gradient itself has no minus.":
                 gradients(lambda g, x: -g.T @ x, lambda g: -g.sum(0), lambda g, W: -g @ W)}),
     Exercise(
-        "9.6", "Several controls at once", "code", stars=1, minutes=15, reference=steered(), cases=steering_cases,
-        prompt="The frozen UNet has several parts: its skips and, as the last one, the bottom. Each control says what "
-               "should be added to each part, and has its strength. Return the parts with everything added.",
+        "9.7", "Several controls at once", "code", stars=1, minutes=15, reference=steered(), cases=steering_cases,
+        prompt="The frozen UNet has several parts: its skips and, as the last one, the bottom. Each control says "
+               "what should be added to each part, and each has its own strength. Return the parts with everything "
+               "added.",
         signature="my_steering(parts, controls, strengths)",
         shapes="parts: a list of tensors; controls: a list of such lists; strengths: a list of numbers -> like parts",
         hints=("`zip(controls, strengths)` gives each control together with its strength.",
@@ -235,11 +248,12 @@ EXERCISES = [
             "The frozen parts are missing: the controls are added to them.": steered(keep=lambda controls: 0),
             "You added the frozen parts once for each control.": steered(keep=len)}),
     Exercise(
-        "9.7", "Guidance with a sketch", "code", stars=2, minutes=20, reference=guiding(), cases=guiding_cases,
+        "9.8", "Guidance with a sketch", "code", stars=2, minutes=20, reference=guiding(), cases=guiding_cases,
         prompt="Guidance asks twice, with the caption and without: uncond + w · (cond − uncond). Now there is also a "
                "hint. If `both` is true, both questions get it. Otherwise only the one with the caption does, and the "
                "other is asked without control: its hint is None.",
-        reason="If both get the hint, guidance exaggerates the caption alone; if only one does, also the hint.",
+        reason="If both get the hint, guidance exaggerates the caption alone. If only one does, it exaggerates the "
+               "hint as well.",
         signature="my_guided(denoise, xt, t, cond, null, hint, w, both)",
         shapes="denoise(xt, t, cond, hint) -> eps; xt, hint, cond, null (B, D), null says nothing; t (B,) -> (B, D)",
         hints=("One question has `cond`, the other `null`.", "`hint if both else None` is what one of them gets.",
@@ -249,27 +263,28 @@ EXERCISES = [
                 guiding(hints=lambda hint, both: (hint, hint)),
             "Your question without the caption never gets the hint, but it should if `both` is true.":
                 guiding(hints=lambda hint, both: (hint, None)),
-            "You turned `both` around.": guiding(hints=lambda hint, both: (hint, None if both else hint)),
+            "You have `both` the wrong way around.": guiding(hints=lambda hint, both: (hint, None if both else hint)),
             "If `both` is false, the hint belongs to the question with the caption; you gave it to the other one.":
                 guiding(hints=lambda hint, both: (hint if both else None, hint)),
             "If `both` is false, neither of your questions gets the hint; the one with the caption always should.":
                 guiding(hints=lambda hint, both: (hint, hint) if both else (None, None)),
-            "An empty hint is not the same as none, because a control answers to it, too. Give None.":
+            "An empty hint is not the same as none, because a control responds to it, too. Give None.":
                 guiding(hints=lambda hint, both: (hint, hint if both else torch.zeros_like(hint))),
-            "You count w from 0, as its paper does.": guiding(lambda told, alone, w: told + w * (told - alone)),
+            "You count w from 0, as the guidance paper does. Here w = 1 means the plain "
+            "prediction.": guiding(lambda told, alone, w: told + w * (told - alone)),
             "The two guesses are swapped, so the pictures move away from the caption.":
                 guiding(lambda told, alone, w: told + w * (alone - told)),
             "The first term, uncond, is missing.": guiding(lambda told, alone, w: w * (told - alone))}),
     Exercise(
-        "9.8", "Find the bug: two zeros in a row", "bug", stars=2, minutes=20, broken=fresh_control, run=started,
+        "9.9", "Find the bug: two zeros in a row", "bug", stars=2, minutes=20, broken=fresh_control, run=started,
         reference=lambda A, B: [A, 0 * B], tolerance=1e-7,
         cases=lambda: [(randn(991, 5, 7), randn(992, 3, 5)), (randn(993, 7, 2), randn(994, 11, 7))],
-        prompt="A small control adds B silu(A x) to what a frozen network says. Before it has learned it must add "
-               "exactly nothing, so both weights begin at zero. But then it never learns; issue 510 of ControlNet asks "
-               "about such a case. Fix it: nothing is added at first, yet a gradient arrives, and the h hidden numbers "
-               "do not all learn the same.",
-        reason="One zero is enough. The gradient of each layer contains what the other one says, so two zeros in a row "
-               "stay zero. In ControlNet, a copy of the UNet stands before the zeros, and it is far from zero.",
+        prompt="A small control adds B silu(A x) to what a frozen network says. Before training it must add exactly "
+               "nothing, so somebody lets both weights begin at zero. But then it never learns; issue 510 of "
+               "ControlNet asks about such a case. Fix it: nothing may be added at first, yet a gradient must "
+               "arrive, and the h hidden numbers must not all learn the same thing.",
+        reason="One zero is enough. The gradient of each layer has the other layer as a factor, so two zeros in a "
+               "row stay zero. In ControlNet, a copy of the UNet stands before the zeros, and it is far from zero.",
         hints=("The gradient of B contains silu(A x), and that of A contains B. What are they now?",
                "To add nothing, it is enough that one of the two layers is zero.", "`return [A, 0 * B]`"),
         mistakes={
@@ -278,13 +293,4 @@ EXERCISES = [
             "Two small layers add very little, but not nothing.": lambda A, B: [0.01 * A, 0.01 * B],
             "The weights of a layer are all equal, so all hidden numbers get the same gradient and stay alike.":
                 lambda A, B: [torch.ones_like(A), 0 * B]}),
-    Exercise(
-        "9.9", "Back from the skeleton", "open", stars=2, minutes=20, goal=inked_again,
-        reference=lambda skeletons: F.max_pool2d(skeletons[:, None].float(), 3, 1, 1)[:, 0] > 0,
-        prompt="Digits in plain stroke have been thinned to skeletons. Find their ink again, without a network: return "
-               "masks whose mean IoU with the ink of the digits is at least 0.7.",
-        signature="my_digits(skeletons)", shapes="skeletons (N, 32, 32), True and False -> masks (N, 32, 32), the same",
-        hints=("A plain stroke is nearly three pixels wide, and a skeleton one.",
-               "So a pixel has ink if it or one of its neighbors is in the skeleton.",
-               "`F.max_pool2d(skeletons[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0`")),
 ]

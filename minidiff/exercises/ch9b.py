@@ -108,7 +108,7 @@ EXERCISES = [
         mistakes={
             "You read 0 as \"stays\" too, but 0 is a value: the digit zero, the color red. Only −1 means \"stays\".":
                 lambda old, new: torch.where(new > 0, new, old),
-            "You asked whether the change is true. But −1 counts as true, and 0, which is a value, does not.":
+            "You tested the change itself as True or False. But −1 counts as True, and 0, which is a value, does not.":
                 lambda old, new: torch.where(new.bool(), new, old),
             "You replaced everything, so there is −1 among your attributes.": lambda old, new: new,
             "Nothing has changed.": lambda old, new: old,
@@ -124,13 +124,13 @@ EXERCISES = [
                "0.15 only the sentence, and above that nothing. Return a tuple of two masks, True in the rows without "
                "the picture, and True in the rows without the sentence.",
         signature="my_drops(chance)", shapes="chance (B,) -> a tuple: no_picture (B,), no_sentence (B,), both bool",
-        hints=("Which part of the line from 0 to 1 belongs to each mask?", "The picture is missing from 0 to 0.10, "
+        hints=("Which interval between 0 and 1 belongs to each mask?", "The picture is missing from 0 to 0.10, "
                "the sentence from 0.05 to 0.15.", "`chance < 0.10, (chance >= 0.05) & (chance < 0.15)`"),
         mistakes={
             "No row loses both, but from 0.05 to 0.10 both masks must be True.": dropped((0, 0.05), (0.10, 0.15)),
             "Picture and sentence are always dropped together.": dropped((0, 0.15), (0, 0.15)),
             "No row loses only one of the two.": dropped((0.05, 0.10), (0.05, 0.10)),
-            "Each of your three parts is 15 %. Each must be 5 %, which makes 15 % in all.":
+            "Each of your three cases takes 15 % of the rows. Each must take 5 %, which makes 15 % in all.":
                 dropped((0, 0.30), (0.15, 0.45)),
             "The two masks are swapped: the picture's mask comes first.": dropped((0.05, 0.15), (0, 0.10)),
             "Your masks are True where something is kept; they must be True where it is dropped.":
@@ -139,9 +139,9 @@ EXERCISES = [
     Exercise(
         "9.12", "Two guidances by hand", "number", stars=1, minutes=10,
         reference=lambda: 1 + 1.5 * (3 - 1) + 2 * (4 - 3),
-        prompt="A denoiser predicts a single number: e(0, 0) = 1 without picture and sentence, e(picture, 0) = 3 with "
-               "the picture alone, and e(picture, sentence) = 4 with both. What does equation 3 of InstructPix2Pix "
-               "make of them, with s_I = 1.5 for the picture and s_T = 2 for the sentence?",
+        prompt="A denoiser predicts a single number: e(0, 0) = 1 with neither picture nor sentence, e(picture, 0) = "
+               "3 with the picture alone, and e(picture, sentence) = 4 with both. What does equation 3 of "
+               "InstructPix2Pix give for s_I = 1.5, the scale of the picture, and s_T = 2, the scale of the sentence?",
         reason="The picture moves the prediction by 2, which counts 1.5 times, and the sentence moves it by 1 more, "
                "which counts twice: 1 + 3 + 2.",
         hints=("The equation starts at e(0, 0) and adds two differences.",
@@ -162,7 +162,8 @@ EXERCISES = [
             for n, size, i, s in ((5, 3, 1.5, 7.5), (3, 5, 2.0, 3.0))],
         prompt="Write equation 3 of InstructPix2Pix, e(0, 0) + s_I (e(picture, 0) − e(0, 0)) + s_T (e(picture, "
                "sentence) − e(picture, 0)). e is `denoise(xt, t, cond, source)`, where `cond` is the sentence, "
-               "`source` the picture, `null` no sentence and `blank` no picture. These two have one row: expand them.",
+               "`source` is the picture, `null` stands for no sentence, and `blank` stands for no picture. `null` "
+               "and `blank` have one row each, so expand them.",
         signature="my_two_guidances(denoise, xt, t, cond, source, null, blank, s_image, s_text)",
         shapes="xt, source (B, C, H, W), t (B,), cond (B, L, D), null (1, L, D), blank (1, C, H, W) -> (B, C, H, W)",
         hints=("You need three predictions.", "`null.expand_as(cond)` and `blank.expand_as(source)`. The first "
@@ -181,7 +182,7 @@ EXERCISES = [
                 guiding(lambda none, seen, told, i, s: none + s * (told - none)),
             "Your first prediction still sees the picture; it must get `blank`.": guiding(unseen=False),
             "All your predictions are told the sentence; the first two must get `null`.": guiding(unheard=False),
-            "The order is reversed: first comes the picture, and then the sentence is added to it.":
+            "Your order is reversed. The picture comes first, and then the sentence is added to it.":
                 lambda denoise, xt, t, cond, source, null, blank, i, s: guiding()(
                     lambda xt, t, a, b: denoise(xt, t, b, a), xt, t, source, cond, blank, null, s, i)}),
     Exercise(
@@ -190,12 +191,12 @@ EXERCISES = [
         cases=lambda: [(randn(951 + n, n, c, 3, 3), 2 + 3 * randn(952 + n, n, c, 3, 3), 2 + randn(953 + n, c, 1, 1),
                         3 + randn(954 + n, c, 1, 1).abs()) for n, c in ((5, 3), (2, 7))],
         prompt="An editor was trained on latents with mean 0 and standard deviation 1 in each channel, the given "
-               "picture's as well. In use the noisy latent `xt` has this scale, but the given one comes from the "
-               "encoder as it is. Fix it. (Issue 36 of instruct-pix2pix is about a missing factor in this place. "
-               "There, the training left it out too, so leaving it out is right in use.)",
+               "picture's as well. When the editor is used, the noisy latent `xt` has this scale, but the given "
+               "picture's latent comes straight from the encoder. Fix it. Issue 36 of instruct-pix2pix asks about a "
+               "missing factor in this place. There it is no bug, because the training left the factor out, too.",
         hints=("What are `mean` and `std` for?", "Only `source` is still to be normalized.", "`(source - mean) / std`"),
         mistakes={
-            "The mean is still there.": lambda xt, source, mean, std: torch.cat([xt, source / std], 1),
+            "You did not subtract the mean.": lambda xt, source, mean, std: torch.cat([xt, source / std], 1),
             "You did not divide by `std`.": lambda xt, source, mean, std: torch.cat([xt, source - mean], 1),
             "That is the opposite direction, from normalized latents to those of the decoder.":
                 lambda xt, source, mean, std: torch.cat([xt, source * std + mean], 1),
@@ -208,18 +209,19 @@ EXERCISES = [
         reference=lambda before, after, unseen, blank: [where(unseen, blank, before), after],
         cases=lambda: [(randn(961 + n, n, 3, 2, 2), randn(962 + n, n, 3, 2, 2), randn(963 + n, n) > 0.3,
                         randn(964 + n, 1, 3, 2, 2)) for n in (11, 7)],
-        prompt="Issue 147 of instruct-pix2pix asks what the editor should learn to draw where a condition is dropped. "
-               "This function drops the given picture in some rows. The editor that was trained with it draws nothing "
-               "but the blank picture when it is given none. Fix it.",
+        prompt="Issue 147 of instruct-pix2pix asks what the editor should learn to draw where a condition is "
+               "dropped. This function drops the given picture in some rows. An editor trained with it draws nothing "
+               "but the blank picture when no picture is given. Fix it.",
         hints=("What does the target look like where the picture is dropped?", "Without a picture, the editor should "
                "still learn what edited pictures look like.", "The target is `after` in every row."),
         mistakes={
-            "The target is the picture before its edit where it is dropped. The editor must always draw edited ones.":
+            "Where the picture is dropped, your target is the picture before the edit. The target must always be the "
+            "edited picture.":
                 lambda before, after, unseen, blank: [where(unseen, blank, before), where(unseen, before, after)],
             "The given picture is never dropped now.": lambda before, after, unseen, blank: [before, after],
             "The given picture is dropped in the wrong rows, those where it should be seen.":
                 lambda before, after, unseen, blank: [where(unseen, before, blank), after],
-            "You put zeros for no picture; `blank` stands for it.":
+            "You used zeros where the picture is dropped, but `blank` stands for \"no picture\".":
                 lambda before, after, unseen, blank: [where(unseen, 0 * blank, before), after],
             "No row sees its picture.": lambda before, after, unseen, blank: [blank.expand_as(before), after]}),
     Exercise(
@@ -227,32 +229,36 @@ EXERCISES = [
         cases=lambda: [(randn(941 + t, n, 3, size, size), randn(942 + t, n, 3, size, size), s, t, Schedule.cosine(101))
                        for n, size, s, t in ((5, 3, 13, 47), (2, 5, 61, 89), (3, 2, 0, 53))],
         prompt="A step of DDIM can also be taken toward noise. Write `up`, which takes x from level s to the noisier "
-               "level t with a given eps: find x0, then combine x0 and the same eps as at level t. Write `down`, which "
-               "takes the result from t back to s with the same eps.",
+               "level t with a given eps: find x0, then mix x0 and the same eps in the proportions of level t. Write "
+               "`down`, which takes the result from t back to s with the same eps.",
         signature="up(x, eps, s, t, schedule)\ndown(x, eps, s, t, schedule)",
         shapes="x (B, C, H, W) at level s, eps (B, C, H, W); schedule.signal, schedule.noise (S + 1,) -> x at level t\n"
                "x (B, C, H, W) at level t, and the same eps, s, t, schedule -> x at level s (B, C, H, W)",
         hints=("At level s, x = signal_s · x0 + noise_s · eps.", "x0 = (x − noise_s · eps) / signal_s",
-               "Up: signal_t · x0 + noise_t · eps. Down is the same with s and t swapped."),
+               "Up: signal_t · x0 + noise_t · eps. Down is the same with s, t swapped."),
         mistakes={
-            "The noise keeps the amount of the level that you come from.": walking(added=lambda N, n, k: n - k * n),
+            "Your noise still has the amount of the level that you came from.":
+                walking(added=lambda N, n, k: n - k * n),
             "You scaled x as a whole. Then its noise shrinks too, but going up it must grow.":
                 walking(added=lambda N, n, k: 0),
             "The two signals are swapped: x must be multiplied by signal_t / signal_s on the way up.":
                 walking(lambda S, s: s / S),
-            "You added eps as if it were fresh noise, whose variance adds up. Here it is the noise that x has already.":
+            "You added eps as if it were fresh noise, whose variance adds up. Here it is the noise that x already "
+            "contains.":
                 walking(added=lambda N, n, k: (N**2 - (k * n) ** 2).sqrt()),
             "The noise changes, but the picture keeps its signal.": walking(lambda S, s: 1),
             "You treated x as if it were a clean picture. At level s it already has noise.":
                 walking(lambda S, s: S, lambda N, n, k: N),
-            "What comes out is what went in. Such a round trip always closes.": (lambda x, *_: x, lambda x, *_: x),
+            "Your functions return what they are given. Such a round trip always "
+            "closes, but `up` has to arrive at level t.": (lambda x, *_: x, lambda x, *_: x),
             "`down` goes up once more: swap s and t in it.": (walking()[0], walking()[0])}),
     Exercise(
         "9.17", "An exact inversion", "open", stars=3, minutes=40, reference=fixed_point, goal=led_back,
         prompt="Find the x at the last of the rising `levels` from which DDIM leads back to `x0`. DDIM walks down "
                "through the same levels, and at each step it asks `denoise` at the level that it leaves, the noisier "
-               "one. The goal is a root mean squared error below 0.001. The plain inversion walks up and asks "
-               "`denoise` where it stands, at the cleaner level. It misses by 0.27. Ask as often as you like.",
+               "one. The goal is to end within 0.001 of `x0`, as a root mean squared error. The plain inversion "
+               "walks up and asks `denoise` where it stands, at the cleaner level, and it misses by 0.27. You may "
+               "call `denoise` as often as you like.",
         signature="my_inversion(denoise, x0, levels, schedule)",
         shapes="denoise(xt, t (B,)) -> eps; x0 (B, 2), levels (0, 200, 400, 600, 800) -> x (B, 2) at the last level",
         hints=("A step up by `up` of 9.16 is undone exactly if its eps is the one that the step down will find.",
@@ -265,18 +271,18 @@ EXERCISES = [
         reference=lambda before, after, said, new: F.cosine_similarity(after - before, new - said),
         cases=lambda: [tuple(F.normalize(randn(971 + n + i, n, wide)) for i in range(4))
                        for n, wide in ((7, 11), (13, 5))],
-        prompt="InstructPix2Pix filters its generated pairs by how well the change of the pictures fits the change of "
-               "the captions (section 3.1.2). It measures the directional similarity of Gal et al. (2021) in CLIP: the "
-               "cosine between the pictures' difference, after − before, and that of the captions. Return it for each "
-               "pair.",
+        prompt="InstructPix2Pix filters its generated pairs by how well the change of the pictures fits the change "
+               "of the captions (section 3.1.2). It measures the directional similarity of Gal et al. (2021) in "
+               "CLIP: the cosine between the difference of the two picture embeddings, after − before, and the "
+               "difference of the two caption embeddings. Return it for each pair.",
         signature="my_direction(before, after, said_before, said_after)",
-        shapes="CLIP's states, (N, D) each, with rows of length 1: two of pictures, two of captions -> (N,)",
+        shapes="CLIP embeddings (N, D), with rows of length 1: two of pictures, two of captions -> (N,)",
         hints=("Two differences, and the cosine between them.", "The rows have length 1, but their differences do not.",
                "`F.cosine_similarity(after - before, said_after - said_before, dim=1)`"),
         mistakes={
             "The differences do not have length 1: divide by both lengths.":
                 lambda before, after, said, new: ((after - before) * (new - said)).sum(1),
-            "You compared the last picture with its caption. The change is asked for.":
+            "You compared the second picture with its caption. The question is about the change.":
                 lambda before, after, said, new: F.cosine_similarity(after, new),
             "One of your differences points backward: take after − before in both.":
                 lambda before, after, said, new: F.cosine_similarity(before - after, new - said),
@@ -285,6 +291,6 @@ EXERCISES = [
                 / ((after - before).norm() * (new - said).norm()),
             "You subtracted two similarities. It is the similarity of two differences.":
                 lambda before, after, said, new: F.cosine_similarity(after, new) - F.cosine_similarity(before, said),
-            "The captions' difference is missing: you took the last caption alone.":
+            "The captions' difference is missing: you took the second caption alone.":
                 lambda before, after, said, new: F.cosine_similarity(after - before, new)}),
 ]

@@ -1,5 +1,5 @@
-"""ControlNet: a copy of the UNet's way down learns to follow a hint, and speaks to the frozen UNet through zeros.
-[Zhang, Rao & Agrawala 2023]"""
+"""ControlNet: a copy of the UNet's way down learns to follow a hint, and speaks to the frozen UNet through convolutions
+that begin at zero.  [Zhang, Rao & Agrawala 2023]"""
 
 import copy
 
@@ -11,7 +11,7 @@ from minidiff.models.unet import Stage
 
 
 def zero_conv(channels):
-    """A convolution of 1 x 1 whose weights and bias begin at zero: Z in the paper."""
+    """A 1 x 1 convolution whose weights and bias begin at zero: Z in the paper."""
     return zero_init(nn.Conv2d(channels, channels, 1))
 
 
@@ -19,7 +19,7 @@ class ControlNet(nn.Module):
     """What is added to the skips and to the bottom of a frozen UNet:  y_c = F(x) + Z(F_copy(x + Z(hint))).  [eq. 2]
 
     hint (B, 1, 32, 32), such as a skeleton: 1 where there is a line, 0 elsewhere.  Before the first step all zero
-    convolutions are zero, so that nothing is changed.  [eq. 3]  widths: channels of the hint encoder at 16 x 16 and
+    convolutions are zero, so nothing is changed.  [eq. 3]  widths: channels of the hint encoder at 16 x 16 and
     8 x 8; each has a residual block.
     """
 
@@ -34,17 +34,17 @@ class ControlNet(nn.Module):
         self.zeros = nn.ModuleList(zero_conv(c) for c in [*channels, channels[-1]])
 
     def forward(self, xt, t, cond, hint):
-        """-> what is added to each skip, and as the last one to the bottom."""
+        """-> a list: what is added to each skip connection, and as its last item what is added to the middle."""
         time = self.copy.time_state(t, cond)
         x, skips = self.copy.encode(xt, time, cond, plus=self.hint(hint))
         return [zero(part) for zero, part in zip(self.zeros, [*skips, self.copy.middle(x, time, cond)], strict=True)]
 
 
 class Controlled(nn.Module):
-    """A UNet that follows hints, a denoiser like any other.  controls: (control, hint, strength), as many as one likes;
+    """A UNet that follows hints, a denoiser like any other.  controls: any number of triples (control, hint, strength);
     what they say is added up.
 
-    hint (B, 1, 32, 32); where the denoiser is asked about more pictures at once, as guidance does, it is repeated.
+    hint (B, 1, 32, 32): guidance asks about each picture twice in one batch, and then the hint is repeated to fit.
     """
 
     def __init__(self, unet, *controls):

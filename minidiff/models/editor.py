@@ -10,10 +10,10 @@ from minidiff.models.unet import UNet
 
 
 class Editor(nn.Module):
-    """A UNet into which twice as many channels come, the noisy latent xt and the latent `source` of the given picture.
+    """A UNet with twice as many input channels: the noisy latent xt, and `source`, the latent of the given picture.
     It begins as a trained UNet, and the weights of the new channels begin at zero.  [section 3.2]
 
-    nothing (1, C, H, W): what is seen where no picture is given; `learned`: whether it is trained along.
+    nothing (1, C, H, W): the latent that stands for no picture; `learned`: whether it is trained, too.
     """
 
     def __init__(self, unet, nothing, learned=False):

@@ -1,4 +1,4 @@
-"""Prompt-to-Prompt: two captions are drawn from one noise, and both look at their words in the same way.
+"""Prompt-to-Prompt: two captions are drawn from one noise, and both drawings attend to their words in the same way.
 [Hertz et al. 2022]"""
 
 import copy
@@ -8,9 +8,9 @@ from torch import nn
 
 
 class Shared(nn.Module):
-    """Cross-attention for pairs: rows 0 and 1 of the batch are a pair, rows 2 and 3, and so on.  The second of a pair
-    looks where the first one looks, and finds its own words there: weights of the first, values of each.
-    [section 3.2, word swap]
+    """Cross-attention for pairs: rows 0 and 1 of the batch are a pair, rows 2 and 3 are the next, and so on.  The
+    second of a pair attends to the same word positions as the first, but finds its own words there: both use the
+    attention weights of the first, and each uses its own values.  [section 3.2, word swap]
 
     x (2 B, P, D), context (2 B, L, D') -> (2 B, P, D)
     """
@@ -27,7 +27,8 @@ class Shared(nn.Module):
 
 
 def sharing(unet, above):
-    """A denoiser of pairs that share their cross-attention above a level, and look freely below it."""
+    """A denoiser of pairs that share their cross-attention at noise levels above `above`, and attend independently
+    below it."""
     shared = copy.deepcopy(unet)
     for block in list(shared.modules()):
         if getattr(block, "cross", None) is not None:

@@ -1,21 +1,23 @@
 """Control: a sketch says where, a caption says how.  A ControlNet learns beside the frozen machine."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from minidiff.data.captions import caption_index, every_caption, sentence
 from minidiff.data.skeletons import thin
+from minidiff.diffusion.guidance import guided_away
 from minidiff.diffusion.levels import sample_levels
 from minidiff.diffusion.losses import denoising_loss, drop_condition
+from minidiff.diffusion.samplers import heun_step, last, sample
 from minidiff.models.controlnet import Controlled, ControlNet
-from minidiff.pipelines.text2image import base_of, load_beside, tersely
-from minidiff.tools.checks import check_shape
+from minidiff.pipelines.text2image import STEPS, base_of, load_beside, tersely
+from minidiff.tools.checks import check, check_shape
 from minidiff.tools.files import checksum
-from minidiff.tools.runtime import autocast, budget, generator_for
+from minidiff.tools.runtime import autocast, budget, generator_for, noise_for
 from minidiff.training.loop import Recipe
 
-GUIDANCE = 2.0                                                   # beside a sketch; more draws it less exactly
+GUIDANCE = 2.0                                                   # away from the machine without a sketch
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Sketched:
 @torch.no_grad()
 def sketched(captioned, parts, n, seed=0):
     """n digits as latents, with their skeletons.  A skeleton is that of the plain stroke, whatever the caption says: it
-    tells where the digit is, and not how thick."""
+    says where the digit is, not how thick it is."""
     generator = generator_for(seed, 11, device=parts.device)
     said = captioned.allowed[torch.randint(len(captioned.allowed), (n,), generator=generator, device=parts.device)]
     rows = captioned.rows_for(said[:, 0], generator)
@@ -60,9 +62,9 @@ def new_control(parts, config):
 
 def recipe(parts, data, seed=0, config=ControlConfig(), steps=None, batch=128, lr=1.6e-2, drop=0.1, make=new_control,
            follow=Controlled):
-    """Train a ControlNet on `Sketched`.  drop: how often the caption is emptied, so that the sketch is heard; half of
-    the time in ControlNet, section 3.4.  make(parts, config) builds it; follow(unet, (control, hint, strength)) is the
-    denoiser that learns."""
+    """Train a ControlNet on `Sketched`.  drop: the share of captions that are emptied, so that the network also learns
+    to draw from the sketch alone; the paper empties half of them [section 3.4].  make(parts, config) builds it;
+    follow(unet, (control, hint, strength)) is the denoiser that learns."""
     states, null = parts.clip.text_states([sentence(row) for row in every_caption()]), parts.clip.text_states([""])
 
     def loss_of(control, generator):
@@ -79,11 +81,22 @@ def recipe(parts, data, seed=0, config=ControlConfig(), steps=None, batch=128, l
                                                   "data": checksum(data.latents, data.sketches)[:16]})
 
 
-def steered(parts, sketches, control, strength=1.0):
-    """The machine, steered: picture i that it draws follows sketch i of (B, 32, 32)."""
+@torch.no_grad()
+def draw(captions, sketches, seeds, parts, control, guidance=GUIDANCE, strength=1.0, steps=STEPS):
+    """Captions, sketches (B, 32, 32) and seeds -> pictures (B, 3, 32, 32) in [-1, 1].
+
+    The frozen machine is asked without caption and sketch, the steered one with both, so that guidance exaggerates
+    both: the sketch is followed more exactly than it was in training.
+    """
     check_shape("sketches", sketches, "B", 32, 32)
-    hint = sketches[:, None].float().to(parts.device)
-    return replace(parts, unet=Controlled(parts.unet, (control, hint, strength)))
+    check(len(captions) == len(sketches) == len(seeds), f"a sketch and a seed per caption: got {len(captions)} "
+          f"captions, {len(sketches)} sketches and {len(seeds)} seeds")
+    text, null = parts.clip.text_states(captions), parts.clip.text_states([""])
+    steered = Controlled(parts.unet, (control, sketches[:, None].float().to(parts.device), strength))
+    denoise = guided_away(steered, parts.unet, null, guidance)
+    noise = noise_for(seeds, (parts.unet.config.channels, 4, 4)).to(parts.device)
+    latents = last(sample(denoise, noise, parts.unet.schedule, steps, heun_step, text))
+    return parts.autoencoder.decode(latents).clamp(-1, 1)
 
 
 def load(path, parts):

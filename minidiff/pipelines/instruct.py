@@ -44,7 +44,7 @@ class Pairs:
 
 
 def random_changes(n, generator, share=0.25):
-    """n changes (n, 4) of color, stroke and lean, one of them each, and in a share of the rows two."""
+    """n changes (n, 4): each changes one of color, stroke and lean, and a `share` of them changes two."""
     device = generator.device
     values = torch.stack([torch.randint(size, (n,), generator=generator, device=device) for size in SIZES], 1)
     order = torch.rand(n, 3, generator=generator, device=device).argsort(1)            # of color, stroke, lean
@@ -73,8 +73,8 @@ def exact_pairs(captioned, parts, n, seed=0):
 @torch.no_grad()
 def generated_pairs(parts, captioned, n, seed=0, above=math.inf):
     """For "make it a three" nobody has an exact pair, so the machine draws both pictures itself: one noise, and two
-    captions that differ by the digit.  [InstructPix2Pix section 3.1.2]  What our CLIP would call another digit is
-    thrown away.  above: the level above which the two share their attention.  -> at most n pairs
+    captions that differ by the digit.  [InstructPix2Pix section 3.1.2]  A pair is thrown away if our CLIP takes either
+    drawing for another digit.  above: the level above which the two share their attention.  -> at most n pairs
     """
     generator = generator_for(seed, 13, device=parts.device)
     said = captioned.allowed[torch.randint(len(captioned.allowed), (n,), generator=generator, device=parts.device)]
@@ -103,7 +103,7 @@ def lessons(captioned, parts, seed=0):
 
 
 def looks_as_said(parts, latents, captions):
-    """Whether CLIP finds, for each drawing, no digit that fits better than the one that was said."""
+    """For each drawing, whether CLIP finds that the digit of its caption fits best of all ten."""
     seen = parts.clip.embed_pictures(parts.autoencoder.decode(latents).clamp(-1, 1))                   # (B, D)
     said = torch.tensor([parse(caption) for caption in captions])                      # (B, 4)
     others = said.repeat_interleave(10, 0)
@@ -125,7 +125,7 @@ def new_editor(parts, config):
 
 
 def recipe(parts, pairs, seed=0, config=EditorConfig(), steps=None, batch=128, lr=1.6e-2):
-    """Train the editor on pairs.  Where a picture, a sentence or both are dropped, the answer stays what it was."""
+    """Train the editor on pairs.  Where the picture, the sentence or both are dropped, the target stays the same."""
     states, null = parts.clip.text_states([sentence(row) for row in every_caption()]), parts.clip.text_states([""])
     no_picture, no_words, neither = DROPPED
 

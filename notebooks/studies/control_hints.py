@@ -1,6 +1,5 @@
 """A sketch against a caption, how guidance hears a sketch, sketches of any strength, and two sketches at once."""
 
-import math
 import sys
 
 import torch
@@ -9,7 +8,7 @@ from control_ways import STEPS, Judged
 from torch import nn
 
 from minidiff.data import load_captioned_digits, sentence
-from minidiff.diffusion import guided, heun_step, last, sample
+from minidiff.diffusion import guided_away, heun_step, last, sample
 from minidiff.evaluation import iou, read
 from minidiff.models import Controlled
 from minidiff.pipelines import control
@@ -32,34 +31,25 @@ class Ladder(nn.Module):
         return [0.825 ** (len(parts) - 1 - i) * part for i, part in enumerate(parts)]
 
 
-def drawn(parts, captions, denoiser, seeds, guidance):
-    """Pictures by a denoiser(xt, t, cond) that guidance asks about both halves at once, at every level."""
+@torch.no_grad()
+def drawn(parts, captions, denoiser, without, seeds, guidance=control.GUIDANCE):
+    """Pictures by a steered denoiser, guided away from another one at every level."""
     text, null = parts.clip.text_states(captions), parts.clip.text_states([""])
-    noise, schedule = noise_for(seeds, (4, 4, 4)).to(parts.device), parts.unet.schedule
-    with torch.no_grad():
-        walk = sample(guided(denoiser, null, guidance, math.inf), noise, schedule, STEPS, heun_step, text)
-        return parts.autoencoder.decode(last(walk)).clamp(-1, 1)
-
-
-def one_sided(unet, net, hints, by=1.0):
-    """A denoiser that shows the sketch to the second half of what guidance asks, the one with the caption."""
-    def denoise(xt, t, cond):
-        shown = torch.full((len(xt), 1, 1, 1), by)
-        shown[:len(xt) - len(hints)] = 0.0
-        return Controlled(unet, (net, hints, shown))(xt, t, cond)
-
-    return denoise
+    noise, denoise = noise_for(seeds, (4, 4, 4)).to(parts.device), guided_away(denoiser, without, null, guidance)
+    latents = last(sample(denoise, noise, parts.unet.schedule, STEPS, heun_step, text))
+    return parts.autoencoder.decode(latents).clamp(-1, 1)
 
 
 def guidance_modes(parts, net, judged, seeds):
     """IoU and shares right for each way to guide, with captions and with none."""
     hints, found = judged.data.sketches[:COUNT, None].float(), []
-    modes = {"both": Controlled(parts.unet, (net, hints, 1.0)), "caption only": one_sided(parts.unet, net, hints),
-             "caption only, weighted": one_sided(parts.unet, Ladder(net), hints)}
-    for name, denoiser in modes.items():
+    steered, ladder = Controlled(parts.unet, (net, hints, 1.0)), Controlled(parts.unet, (Ladder(net), hints, 1.0))
+    modes = {"both": (steered, steered), "the captioned one": (steered, parts.unet),
+             "the captioned one, weighted": (ladder, parts.unet)}
+    for name, denoisers in modes.items():
         for guidance in GUIDANCES:
             for captions in (judged.captions[:COUNT], [""] * COUNT):
-                pictures = drawn(parts, captions, denoiser, seeds, guidance)
+                pictures = drawn(parts, captions, *denoisers, seeds, guidance)
                 found.append({"mode": name, "guidance": guidance, "caption": captions[0] != "", **judged.of(pictures)})
     return found
 
@@ -70,10 +60,9 @@ def against(parts, net, judged, seeds):
     said[:, 0] = (said[:, 0] + 1 + torch.arange(COUNT) % 9) % 10
     hints, captions = judged.data.sketches[:COUNT], [sentence(row) for row in said]
     for strength in STRENGTHS:
-        denoiser = control.steered(parts, hints, net, float(strength)).unet
-        pictures = drawn(parts, captions, denoiser, seeds, control.GUIDANCE)
+        pictures = control.draw(captions, hints, seeds, parts, net, strength=strength, steps=STEPS)
         seen = read(parts.classifier, pictures)
-        agree = drawn(parts, judged.captions[:COUNT], denoiser, seeds, control.GUIDANCE)
+        agree = control.draw(judged.captions[:COUNT], hints, seeds, parts, net, strength=strength, steps=STEPS)
         found.append({"strength": strength, "as sketched": (seen[:, 0] == judged.data.said[:COUNT, 0]).float().mean(),
                       "as said": (seen[:, 0] == said[:, 0]).float().mean(),
                       "iou": iou(pictures, judged.truth[:COUNT]).mean(), "iou agreeing": judged.of(agree)["iou"]})
@@ -88,8 +77,8 @@ def two_halves(parts, net, judged, seeds):
     ways = {"whole": [(net, whole, 1.0)], "upper half": [(net, upper, 1.0)], "both halves": [(net, upper, 1.0),
             (net, lower, 1.0)], "both halves, half each": [(net, upper, 0.5), (net, lower, 0.5)],
             "whole, twice": [(net, whole, 1.0), (net, whole, 1.0)]}
-    return {name: judged.of(drawn(parts, judged.captions[:COUNT], Controlled(parts.unet, *controls), seeds,
-                                  control.GUIDANCE)) for name, controls in ways.items()}
+    return {name: judged.of(drawn(parts, judged.captions[:COUNT], Controlled(parts.unet, *controls), parts.unet, seeds))
+            for name, controls in ways.items()}
 
 
 def main(path=None):

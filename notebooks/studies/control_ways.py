@@ -77,7 +77,7 @@ class Following(nn.Module):
         return to_eps(v, xt, t, self.schedule, self.config.predicts)
 
 
-def gaussian(parts, config):
+def at_random(parts, config):
     """A ControlNet whose zero convolutions begin as any other convolution."""
     net = ControlNet(parts.unet, config.widths)
     for zero in (*net.zeros, net.hint[-1]):
@@ -89,7 +89,7 @@ WAYS = {                                                         # what is built
     "ControlNet": ({}, True),
     "ControlNet, AdamW": (dict(lr=3e-3), False),
     "plain hint encoder": (dict(make=lambda parts, config: Plain(parts.unet, config.widths)), True),
-    "Gaussian instead of zero": (dict(make=gaussian), True),
+    "random instead of zero": (dict(make=at_random), True),
     "captions emptied in half": (dict(drop=0.5), True),
     "lite": (dict(make=lambda parts, config: Lite(parts.unet, config.widths)), True),
     "all weights": (dict(make=lambda parts, config: Everything(parts.unet, config.widths), follow=Following), True),
@@ -110,8 +110,9 @@ class Judged:
         return {"iou": iou(pictures, self.truth[:len(pictures)]).mean().item(),
                 "digit": right[:, 0].float().mean().item(), "all": right.all(1).float().mean().item()}
 
-    def drawn(self, denoiser, count=None, guidance=control.GUIDANCE, again=0):
-        """What the machine draws with a denoiser(hints), with seeds of its own."""
+    def drawn(self, denoiser, count=None, guidance=2.0, again=0):
+        """What the machine draws with a denoiser(hints), with seeds of its own.  It is shown the sketch whether it is
+        asked with the caption or without, since not all ways can be asked without a sketch."""
         count = count or len(self.captions)
         first, hints = 1_000_000 * (self.seed + 10 * again), self.data.sketches[:count, None].float()
         self.parts.unet, frozen = denoiser(hints), self.parts.unet
@@ -202,7 +203,7 @@ def main(path=None):
         if seed == 0:
             results["moved"] = {name: moved(parts, data, name) for name in ("SGD", "AdamW", "Muon")}
             print(results["moved"], flush=True)
-    study.keep(__file__, {"drawings": COUNT, "sketches": len(data.latents), "guidance": control.GUIDANCE}, results,
+    study.keep(__file__, {"drawings": COUNT, "sketches": len(data.latents), "guidance": 2.0}, results,
                path)
 
 

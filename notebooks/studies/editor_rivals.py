@@ -86,8 +86,7 @@ class Rivals:
     def along_its_skeleton(self):
         """By the new caption, along the skeleton of the given picture."""
         sketches = thin(self.asked.given.amax(1) > 0).byte()
-        machine = control.steered(self.parts, sketches, self.net)
-        return text2image.draw(self.new, self.asked.seeds, machine, control.GUIDANCE, STEPS)
+        return control.draw(self.new, sketches, self.asked.seeds, self.parts, self.net, steps=STEPS)
 
     def all(self):
         """Name -> a function that makes the pictures."""

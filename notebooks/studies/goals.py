@@ -6,7 +6,7 @@ One line for each goal.  Of several seeds the worst one counts.  A star marks a 
 study keeps; a missed goal stays in the table, and its chapter says why.  A new chapter adds its lines at the end.
 """
 
-from math import fsum
+from math import fsum, log2
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +65,16 @@ def lost_by_autoencoder(what):
     return lambda kept: [100 * (kept["results"]["originals"][what] - run[what]) for run in kept["results"]["runs"]]
 
 
+def order(step):
+    """Of round trips by inversion, each run: how often the error halves where 80 steps become 160."""
+    def key(kept):
+        errors = [{row["steps"]: row["error"] for row in run["found"] if (row["step"], row["guidance"]) == (step, 1)}
+                  for run in kept["results"]["round trips"]]
+        return [log2(error[80] / error[160]) for error in errors]
+
+    return key
+
+
 # Where in the results of a study its runs are.
 GPT = ("right", ...)
 ONE = (..., "1 calls")
@@ -77,6 +87,8 @@ LORA = ("orange", "attention, rank 4, old drawings", ...)
 FULL = ("orange", "all weights, old drawings", ...)
 UNTAUGHT = ("orange", "an untrained vector", ...)
 SHOWN = ("shown", "all")
+STEERED = ("control", ...)
+EDITED = ("editor", ...)
 
 GOALS = [
     *(Goal(1, f"{name}: W2 over real to real", "<=", 1.15, "toy_wasserstein", distance(name)) for name in CLOUDS),
@@ -158,6 +170,19 @@ GOALS = [
     Goal(8, "read as outlined, with the decoder's adapter, %", ">=", 85, "new_styles",
          percent("ways", "UNet and decoder", ..., "drawn", "word")),
     Goal(8, "two adapters: both wishes true, %", ">=", 90, "new_styles", percent("two words", ..., "both")),
+    Goal(9, "ControlNet: IoU with the digit in mind", ">=", 0.76, "steering", number(*STEERED, "iou")),
+    Goal(9, "ControlNet: all four words, %", ">=", 97, "steering", percent(*STEERED, "all")),
+    Goal(9, "ControlNet: seconds of training", "<=", 60, "steering", number(*STEERED, "seconds")),
+    Goal(9, "ControlNet: its numbers, % of the UNet's", "<=", 65, "steering",
+         number(*STEERED, "numbers", times=100 / 688_772)),
+    Goal(9, "ControlNet: change before the first step", "<=", 0, "steering", number(*STEERED, "change before")),
+    Goal(9, "editor: changed as asked, %", ">=", 98.5, "steering", percent(*EDITED, "changes", "changed")),
+    Goal(9, "editor: the rest kept, %", ">=", 96, "steering", percent(*EDITED, "changes", "kept")),
+    Goal(9, "editor: PSNR to the exact answer, dB", ">=", 26, "steering", number(*EDITED, "changes", "psnr")),
+    Goal(9, "editor: right, held-out combinations as results, %", ">=", 95, "steering",
+         percent(*EDITED, "held out", "both")),
+    Goal(9, "editor: seconds of training", "<=", 60, "steering", number(*EDITED, "seconds")),
+    Goal(9, "DDIM inversion: order of the round trip's error", ">=", 0.9, "editor_rivals", order("DDIM")),
 ]
 
 

@@ -12,7 +12,7 @@ from editor_ways import STEPS, Asked
 from minidiff.data import edited, load_captioned_digits, sentence, understand
 from minidiff.evaluation import read
 from minidiff.models import Controlled
-from minidiff.pipelines import control, instruct, text2image
+from minidiff.pipelines import control, instruct
 from minidiff.tools import budget, generator_for, study
 from minidiff.tools.files import checksum
 from minidiff.training import run
@@ -48,12 +48,12 @@ def change_before(parts, judged):
 def sketch_page(parts, net, judged):
     """The title of the first notebook: sketches, and three drawings along each."""
     sketches = judged.data.sketches[:8]
-    rows, machine_ = [2 * sketches[:, None].float().repeat(1, 3, 1, 1) - 1], control.steered(parts, sketches, net)
+    rows = [2 * sketches[:, None].float().repeat(1, 3, 1, 1) - 1]
     for i in range(3):
         said = judged.data.said[:8].clone()
         said[:, 1], said[:, 2] = (said[:, 1] + 2 * i) % 7, (said[:, 2] + i) % 3
-        rows.append(text2image.draw([sentence(row) for row in said], range(8 * i, 8 * i + 8), machine_,
-                                    control.GUIDANCE, STEPS))
+        seeds = range(8 * i, 8 * i + 8)
+        rows.append(control.draw([sentence(row) for row in said], sketches, seeds, parts, net, steps=STEPS))
     return rows
 
 
@@ -74,7 +74,8 @@ def main(path=None):
         before = checksum(parts.unet.state_dict())
         judged = Judged(parts, unseen, seed, COUNT)
         net, took = trained(lambda: control.recipe(parts, control.lessons(known, parts, seed), seed, steps=TRAINED))
-        drawn = judged.drawn(lambda hints: Controlled(parts.unet, (net, hints, 1.0)))
+        seeds = range(1_000_000 * seed, 1_000_000 * seed + COUNT)
+        drawn = control.draw(judged.captions, judged.data.sketches, seeds, parts, net, steps=STEPS)
         results["control"].append({"seed": seed, **took, "numbers": parameters(net), **judged.of(drawn),
                                    "change before": change_before(parts, judged),
                                    "base untouched": checksum(parts.unet.state_dict()) == before})
