@@ -228,3 +228,52 @@ def test_the_kept_students_learn_from_flows_and_not_from_chance():
     for name in ("pairs", "pairs, 3 in 10 anywhere", "reflow", "reflow twice"):
         assert mean_of(ways[name], "frechet") < 0.7 * min(mean_of(ways[other], "frechet") for other in (
             "progressive", "consistency"))
+
+
+def test_the_kept_controls_rank_as_the_chapter_says():
+    found = kept("control_ways")
+    ways = {name: mean_of(runs, "iou") for name, runs in found["ways"].items()}
+    assert ways["all weights"] > ways["ControlNet"] + 0.015 > ways["lite"] + 0.05
+    assert abs(ways["ControlNet"] - ways["random instead of zero"]) < 0.01
+    assert ways["ControlNet"] > max(ways["ControlNet, AdamW"], ways["plain hint encoder"]) + 0.01
+    for rows in found["moved"].values():
+        assert rows[0]["prediction"] == rows[0]["copy"] == rows[1]["copy"] == 0 < rows[1]["prediction"]
+    second = {name: rows[2]["copy"] for name, rows in found["moved"].items()}
+    assert second["SGD"] < 1e-6 and min(second["AdamW"], second["Muon"]) > 0.01
+    for seed in (0, 1, 2):
+        steps = {row["step"]: row["iou"] for row in found["while it learns"] if row["seed"] == seed}
+        assert abs(steps[25] - steps[1]) < 0.01 and steps[75] - steps[25] > 0.5 * (steps[700] - steps[25])
+
+
+def test_the_kept_sketches_are_followed_best_by_who_alone_sees_them_and_win_over_captions():
+    found = kept("control_hints")
+    for run in found["guidance"]:
+        modes = {(row["mode"], row["guidance"], row["caption"]): row["iou"] for row in run["found"]}
+        assert modes["the captioned one", 2, True] > modes["both", 2, True] + 0.02
+        assert modes["both", 1, False] == pytest.approx(modes["both", 3.25, False], abs=1e-3)
+    for run in found["against"]:
+        rows = {row["strength"]: row for row in run["found"]}
+        assert rows[0]["as said"] > 0.99 and rows[0.5]["as sketched"] > 0.7 and rows[1]["as sketched"] > 0.9
+    for run in found["two"]:
+        whole, half, both = (run["found"][name]["iou"] for name in ("whole", "upper half", "both halves"))
+        assert half + 0.05 < both < whole - 0.05
+
+
+def test_the_kept_editors_need_drawn_pairs_for_digits_and_no_special_nothing():
+    ways = kept("editor_ways")["ways"]
+    both = {name: fmean(run["changes"]["both"] for run in runs) for name, runs in ways.items()}
+    assert max(both.values()) - min(both.values()) < 0.03
+    assert max(run["digits"]["changed"] for run in ways["exact pairs only"]) < 0.02
+    assert min(run["digits"]["changed"] for run in ways["black"]) > 0.98
+
+
+def test_the_kept_inversions_return_with_the_order_of_their_steps_and_guidance_leads_astray():
+    for run in kept("editor_rivals")["round trips"]:
+        error = {(row["step"], row["guidance"], row["steps"]): row["error"] for row in run["found"]}
+        std = {(row["step"], row["guidance"]): row["std"] for row in run["found"] if row["steps"] == 160}
+        assert 1.9 < error["DDIM", 1, 80] / error["DDIM", 1, 160] < 2.1
+        assert error["angle", 1, 40] / error["angle", 1, 80] > 3.5
+        assert 0.8 < std["angle", 1] < 1 < 2.5 < std["angle", 3.25]
+    for run in kept("editor_rivals")["rivals"]:
+        rows = {row["way"]: row for row in run["ways"]}
+        assert rows["editor"]["psnr"] > max(row["psnr"] for name, row in rows.items() if name != "editor") + 0.5

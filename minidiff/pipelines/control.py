@@ -63,7 +63,7 @@ def new_control(parts, config):
 def recipe(parts, data, seed=0, config=ControlConfig(), steps=None, batch=128, lr=1.6e-2, drop=0.1, make=new_control,
            follow=Controlled):
     """Train a ControlNet on `Sketched`.  drop: the share of captions that are emptied, so that the network also learns
-    to draw from the sketch alone; the paper empties half of them [section 3.4].  make(parts, config) builds it;
+    to draw from the sketch alone; the paper empties half of them [section 3.3].  make(parts, config) builds it;
     follow(unet, (control, hint, strength)) is the denoiser that learns."""
     states, null = parts.clip.text_states([sentence(row) for row in every_caption()]), parts.clip.text_states([""])
 

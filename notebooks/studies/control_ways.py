@@ -40,7 +40,7 @@ class Plain(ControlNet):
 
 
 class Lite(ControlNet):
-    """The hint encoder speaks through the zero convolutions at once, without a copy.  [ControlNet-lite, section 3]"""
+    """The hint encoder speaks through the zero convolutions at once, without a copy.  [after ControlNet-lite, section 4.2]"""
 
     def __init__(self, unet, widths):
         super().__init__(unet, widths)

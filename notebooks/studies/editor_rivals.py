@@ -149,11 +149,11 @@ def main(path=None):
         net = beside(control.recipe(parts, control.lessons(known, parts, seed), seed), seed)
         editor = beside(instruct.recipe(parts, lessons(parts, known, seed)[0]["both"], seed), seed)
         asked = Asked(parts, unseen, "changes", seed, COUNT)
-        judged = {name: asked.judged(way()) for name, way in Rivals(parts, asked, net, editor).all().items()}
+        judged = [{"way": name, **asked.judged(way())} for name, way in Rivals(parts, asked, net, editor).all().items()]
         results["rivals"].append({"seed": seed, "ways": judged})
         results["round trips"].append({"seed": seed, "found": round_trips(parts, asked)})
         results["in common"].append({"seed": seed, "found": in_common(parts, known, seed)})
-        print(*(f"{name} {value}" for name, value in judged.items()), results["in common"][-1], sep="\n", flush=True)
+        print(*judged, results["in common"][-1], sep="\n", flush=True)
     study.keep(__file__, {"edits": COUNT}, results, path)
 
 

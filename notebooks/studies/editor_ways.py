@@ -87,8 +87,9 @@ class Unscaled(torch.nn.Module):
 
     def __init__(self, editor, parts):
         super().__init__()
-        self.editor, self.nothing = editor, editor.nothing
+        self.editor = editor
         self.mean, self.std = parts.autoencoder.latent_mean, parts.autoencoder.latent_std
+        self.nothing = (editor.nothing - self.mean) / self.std   # comes to the editor as it was in training
 
     def forward(self, xt, t, cond, source):
         return self.editor(xt, t, cond, source * self.std + self.mean)
