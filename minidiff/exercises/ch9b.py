@@ -264,8 +264,8 @@ EXERCISES = [
         hints=("A step up by `up` of 9.16 is undone exactly if its eps is the one that the step down will find.",
                "That eps is `denoise` at the end of the step up, which you do not know yet. Begin with a guess of it, "
                "step up, and ask again there.",
-               "Repeat `there = up(x, denoise(there, t), s, t, schedule)` 10 to 50 times for each step, from "
-               "`there = x` on. It settles.")),
+               "With t as a level for each row, repeat `there = up(x, denoise(there, t), s, t, schedule)` 10 to 50 "
+               "times for each step, from `there = x` on. It settles.")),
     Exercise(
         "9.18", "The direction of a change", "code", stars=2, minutes=15,
         reference=lambda before, after, said, new: F.cosine_similarity(after - before, new - said),

@@ -28,7 +28,8 @@ class ControlNet(nn.Module):
         whole = copy.deepcopy(unet).requires_grad_(True)
         self.copy, first = whole, unet.first.out_channels
         del whole.up, whole.last                                 # only the way down and the middle are copied
-        self.hint = nn.Sequential(*conv_tower(1, (*widths, first), (*[1] * len(widths), 0)), zero_conv(first))
+        blocks = [1] * len(widths) + [0]                         # residual blocks: none at 4 x 4
+        self.hint = nn.Sequential(*conv_tower(1, (*widths, first), blocks), zero_conv(first))
         channels = [first] + [layer.res.conv2.out_channels if isinstance(layer, Stage) else layer.conv.out_channels
                               for layer in unet.down]
         self.zeros = nn.ModuleList(zero_conv(c) for c in [*channels, channels[-1]])
