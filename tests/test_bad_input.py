@@ -356,7 +356,8 @@ def test_a_checkpoint_of_another_part_is_named(untrained, tmp_path):
 
 
 @pytest.mark.parametrize("words, says", [
-    (["--hints", "77.7"], "no exercise '77.7'. Nearest"), (["nowhere.py"], "nowhere.py cannot be run: FileNotFoundError"),
+    (["--hints", "77.7"], "no exercise '77.7'. Nearest"),
+    (["nowhere.py"], "nowhere.py cannot be run: FileNotFoundError"),
     (["--template", "-o", __file__], "exists already; nothing was written"),
     (["--template", "-o", "/dev/null/x"], "/dev/null/x could not be written"),
 ])

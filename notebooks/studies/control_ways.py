@@ -3,7 +3,7 @@ ingredients is missing.
 
 Kept for each way and machine: IoU of the drawings with the digits that gave the sketches, what is right of the
 captions, numbers, seconds; for ControlNet the IoU while it learns; and for three optimizers how far the copy has moved
-after few steps.  Learning rates were chosen on machines 10 and 11; three others are reported.
+after few steps.  The settings of ControlNet were chosen on machine 10; three others are reported.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Plain(ControlNet):
 
 
 class Lite(ControlNet):
-    """The hint encoder speaks through the zero convolutions at once, without a copy.  [after ControlNet-lite, section 4.2]"""
+    """The hint encoder speaks through the zero convolutions at once, with no copy.  [after ControlNet-lite, section 4.2]"""
 
     def __init__(self, unet, widths):
         super().__init__(unet, widths)

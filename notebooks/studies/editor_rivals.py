@@ -3,7 +3,6 @@ chapter 9's own ControlNet, beside the editor that was trained.  How exact DDIM 
 And what two drawings from one noise have in common, with and without shared attention.
 
 All rivals are told the caption of the given picture and of the wanted one; the editor is told only what to change.
-Their levels and guidances were chosen on machines 10 and 11; three others are reported.
 """
 
 import sys
