@@ -40,7 +40,7 @@ class Plain(ControlNet):
 
 
 class Lite(ControlNet):
-    """The hint encoder speaks through the zero convolutions at once, with no copy.  [after ControlNet-lite, section 4.2]"""
+    """The hint encoder speaks through the zero convolutions, with no copy.  [after ControlNet-lite, section 4.2]"""
 
     def __init__(self, unet, widths):
         super().__init__(unet, widths)
