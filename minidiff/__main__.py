@@ -18,6 +18,7 @@ from minidiff.data import (
     open_picture,
     open_sketch,
     sentence,
+    tokenize,
     understand,
 )
 from minidiff.evaluation import read
@@ -291,6 +292,7 @@ def run_control(options):
     """Draw captions along a sketch."""
     check_whole("--n", options.n)
     path, (sketch, did) = figure_path(options, "controlled.png"), open_sketch(options.hint)
+    tokenize(options.captions)                                   # before anything is trained
     print(f"{options.hint}: {did}")
     parts = text2image.load(options.folder)
     net, line = beside(options, parts, control, "control"), 2 * sketch[:, None].expand(-1, 3, -1, -1).float() - 1

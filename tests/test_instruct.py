@@ -159,6 +159,8 @@ def test_edit_and_control_train_once_and_draw(trained, tmp_path, capsys, monkeyp
     folder = tmp_path / "runs"
     shutil.copytree(trained, folder)
     options = ["--folder", str(folder), "--n", "1", "-o", str(tmp_path / "out.png")]
+    assert main(["control", "--hint", str(tmp_path / "seven.png"), "an orange seven", *options]) == 1
+    assert "orange" in capsys.readouterr().err and not (folder / "control.safetensors").exists()
     assert main(["control", "--hint", str(tmp_path / "seven.png"), "a thick red seven", *options]) == 0
     said = capsys.readouterr()
     assert "its bright ground became black" in said.out and "thinned to a line" in said.out and "once" in said.err

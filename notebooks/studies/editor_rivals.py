@@ -118,8 +118,8 @@ def tint_of(pictures):
 
 @torch.no_grad()
 def in_common(parts, known, seed):
-    """Two captions that differ by the digit: IoU of the two drawings, and how far their tints and stroke widths are
-    apart, from two noises, from one, and with shared attention above a level."""
+    """Two captions that differ by the digit: IoU of the two drawings, how far apart their tints are, and whether the
+    second one is right; from two noises, from one, and with shared attention above a level."""
     said = known.allowed[torch.randint(len(known.allowed), (COUNT,), generator=generator_for(seed, 31))]
     other = said.clone()
     other[:, 0] = (said[:, 0] + 1 + torch.arange(COUNT) % 9) % 10
