@@ -2,7 +2,8 @@
 
 The house, in reading order: the subject first, the machinery after it.
 
-    __main__.py             the command line: python -m minidiff train | draw | read | teach | score
+    __main__.py             the command line: python -m minidiff train | draw | read | teach | film | score | ...
+    options.py              what it understands: its commands and their options
 
     data/                   what is learned from
         digits.py           handwritten digits as pictures
@@ -18,6 +19,7 @@ The house, in reading order: the subject first, the machinery after it.
         folders.py          a folder of one's own pictures, with captions, with labels, or without either
         augment.py          small random changes, so that no picture is seen twice
         clouds.py           points on a plane whose density is known exactly
+        clips.py            digits that turn, grow, shrink and move, frame by frame
     diffusion/              the mathematics on (xt, t, eps); it knows no network
         schedule.py         signal and noise at each level: noise is added here; eps, x0, v and score
         levels.py           which noise levels to draw through, and which to train on
@@ -43,6 +45,7 @@ The house, in reading order: the subject first, the machinery after it.
         lora.py             an adapter: thin weights that learn beside frozen ones
         controlnet.py       an adapter: a copy of the UNet's way down that follows a sketch
         editor.py           a UNet that sees the picture to be changed beside the noisy one
+        motion.py           an adapter: layers behind each stage of the UNet that look along time
         shared_attention.py  two captions drawn from one noise, which look at their words alike
         adapter.py          what is kept of networks that are mostly frozen
     evaluation/             a number about quality
@@ -51,6 +54,7 @@ The house, in reading order: the subject first, the machinery after it.
         metrics.py          accuracy, Frechet distance, diversity, PSNR, recall, nearest neighbors
         clouds.py           Wasserstein distance, modes found, loss above the exact floor
         likelihood.py       bits per pixel
+        motion.py           what moves in a film, and is it the same digit?
     pipelines/              one file for each thing that is trained and run
         toy.py              trains the denoiser of points
         language.py         trains the GPT, which then writes captions and makes terse ones longer
@@ -66,6 +70,7 @@ The house, in reading order: the subject first, the machinery after it.
         personalize.py      teaches the machine new words, and joins several adapters
         control.py          teaches the machine to follow a sketch
         instruct.py         teaches the machine to change a picture as a sentence says
+        video.py            teaches the machine to draw films
 
     training/               how anything is trained
         loop.py             the recipe and the training loop, which can be killed and goes on
@@ -88,7 +93,7 @@ The house, in reading order: the subject first, the machinery after it.
         answers.py          reads a file of answers in whatever form it is handed in
         differences.py      what is wrong with an outcome, in words
         ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py ch7.py ch7b.py ch8.py
-        ch9.py ch9b.py
+        ch9.py ch9b.py ch10.py ch10b.py
                             one per notebook
 
 Where does a new thing go?
@@ -96,13 +101,14 @@ Where does a new thing go?
     evaluation.  An `nn.Module`: models; an adapter is one, so LoRA goes to models/lora.  What trains or runs several
     of these: pipelines.  What is in no paper: tools.  A thing that fits two rooms is two things.
     A room imports only from rooms on lower floors: tools 1; data, diffusion, training 2; models, evaluation 3;
-    pipelines 4; exercises and __main__ 5.  Inside a room the imports form no circle.
+    pipelines 4; exercises and options 5; __main__ 6.  Inside a room the imports form no circle.
 
 One letter per axis, in the whole book:
 
     B  batch            L  caption tokens     P  picture tokens (patches, or latent places)
     D  width            h  heads              d  width of one head
     C  channels         H  height             W  width of a picture
+    F  frames of a film
     S  noise levels: level 0 is the clean picture, level S is pure noise
 
 Pictures are float tensors (B, C, 32, 32) in [-1, 1].  A denoiser is any function

@@ -1,6 +1,5 @@
-"""The command line:  python -m minidiff train | draw | read | teach | control | edit | score"""
+"""The command line:  python -m minidiff train | draw | read | teach | control | edit | film | score"""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,106 +17,33 @@ from minidiff.data import (
     open_picture,
     open_sketch,
     sentence,
+    split_motion,
     tokenize,
     understand,
 )
 from minidiff.evaluation import read
-from minidiff.pipelines import classifier, control, few_steps, instruct, own_pictures, personalize, report, text2image
-from minidiff.pipelines.text2image import GUIDANCE, STEPS
-from minidiff.tools import DeviceError, FileError, atomic_write, show, trained_folder, write_json
+from minidiff.options import parser
+from minidiff.pipelines import (
+    classifier,
+    control,
+    few_steps,
+    instruct,
+    own_pictures,
+    personalize,
+    report,
+    text2image,
+    video,
+)
+from minidiff.pipelines.text2image import GUIDANCE
+from minidiff.tools import DeviceError, FileError, atomic_write, show, write_json
 from minidiff.tools.checks import check, check_whole
-from minidiff.tools.runtime import BUDGETS, device_trouble, environment, pick_device, run_as_program
+from minidiff.tools.runtime import device_trouble, environment, pick_device, run_as_program
 from minidiff.training import train
 from minidiff.training.loop import is_finished
 
 GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
            (9, 0, 1, 0), (6, 1, 2, 0), (1, 3, 2, 2), (7, 4, 1, 1), (2, 5, 0, 0), (0, 2, 2, 2), (8, 6, 0, 0),
            (5, 3, 2, 0), (3, 4, 2, 0))                            # digit, color, stroke, lean
-
-
-def parser():
-    """All commands and their options, each with a help line."""
-    top = argparse.ArgumentParser(
-        prog="python -m minidiff", description="A miniature Stable Diffusion: train it, draw with it, measure it.",
-        epilog="Start with `train`: one to four minutes on two CPU cores. It can be stopped with Ctrl-C at any "
-               "moment; the same command goes on from what was kept.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{train,draw,read,teach,control,edit,score}")
-
-    def command(name, about):
-        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-        sub.add_argument("--folder", default=near(trained_folder()),
-                         help="where the trained parts are kept (default: MINIDIFF_FOLDER, else %(default)s)")
-        sub.add_argument("--device", help="cpu, cuda, cuda:1 or mps (default: MINIDIFF_DEVICE, else a GPU if any)")
-        sub.add_argument("--seed", type=int, default=0, help="the randomness of this command (default: %(default)s)")
-        return sub
-
-    train = command("train", "train the classifier, CLIP, the autoencoder and the UNet, one after the other")
-    training_options(train)
-    draw = command("draw", "draw captions; without one, the gallery")
-    draw.add_argument("captions", nargs="*", metavar="CAPTION",
-                      help='such as "a thick red seven leaning left"; every word may be left out')
-    draw.add_argument("--n", type=int, default=8, help="pictures per caption (default: %(default)s)")
-    draw.add_argument("-o", "--output", metavar="FILE", help="the picture file (default: FOLDER/drawing.png)")
-    draw.add_argument("--pictures", action="store_true", help="draw with what `train --pictures` left in the folder")
-    look = command("read", "say what your own pictures show, each of one digit, in any color and on any ground")
-    look.add_argument("files", nargs="+", metavar="FILE", help="a PNG or JPEG, drawn, scanned or photographed")
-    teach = command("teach", "teach the machine a new word, from a few pictures of your own of what it means")
-    teach.add_argument("word", metavar="WORD", help="such as orange")
-    teach.add_argument("--pictures", metavar="FOLDER", required=True, help="pictures of one digit each; what they show "
-                       "is read from them, or said in a captions.csv (file,caption)")
-    teach.add_argument("--like", choices=tuple(personalize.BOOK), default="color", help="what the word is: a "
-                       "color, or a style of stroke (default: %(default)s)")
-    steering_options(command)
-    score = command("score", "draw many captions, read them back, write FOLDER/report.json and print a table")
-    score.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: FOLDER/report.json)")
-    score.add_argument("--n", type=int, help="how many captions (default: 1,000 in the small budget)")
-    for sub in (draw, score):
-        drawing_options(sub)
-    return top
-
-
-def steering_options(command):
-    """The commands that draw along a sketch, and that change a picture."""
-    steer = command("control", "draw captions along a sketch, such as a digit scribbled in a paint program")
-    steer.add_argument("captions", nargs="+", metavar="CAPTION", help='such as "a thick red seven"')
-    steer.add_argument("--hint", metavar="FILE", required=True, help="a PNG or JPEG of one digit, on a light or a dark "
-                       "ground and of any size; it is thinned to a line")
-    steer.add_argument("--strength", type=float, default=1.0, help="how much the sketch is followed; 0 is not at all "
-                       "(default: %(default)s)")
-    change = command("edit", "change a picture as a sentence says")
-    change.add_argument("file", metavar="FILE", help="a PNG or JPEG of one digit")
-    change.add_argument("instruction", metavar="SENTENCE", help='such as "make it blue", "make it thin and lean left"')
-    for sub, output in ((steer, "controlled.png"), (change, "edited.png")):
-        sub.add_argument("--n", type=int, default=4, help="how many drawings (default: %(default)s)")
-        sub.add_argument("-o", "--output", metavar="FILE", help=f"the picture file (default: FOLDER/{output})")
-
-
-def training_options(train):
-    """What is trained, and how."""
-    train.add_argument("--budget", choices=BUDGETS, help="fast: seconds, only to try the machinery; small: minutes on "
-                       "two CPU cores; full: a GPU (default: MINIDIFF_BUDGET, else by what the machine has)")
-    train.add_argument("--save-every", type=float, default=15.0, metavar="SECONDS",
-                       help="how often the training is kept (default: %(default)s)")
-    train.add_argument("--pictures", metavar="FOLDER", help="train on your own pictures instead: with a captions.csv "
-                       "(file,caption), with sub-folders whose names are the captions, or without either")
-    train.add_argument("--few", action="store_true", help="also train the student that draws in one call, or in a few "
-                       "(a minute more)")
-
-
-def drawing_options(sub):
-    """How a command draws."""
-    sub.add_argument("--guidance", type=float, help="0 ignores the caption, 1 is plain, more exaggerates (default: "
-                     f"{GUIDANCE}, with a taught word {personalize.GUIDANCE})")
-    sub.add_argument("--steps", type=int, default=STEPS, help="steps from noise to picture (default: %(default)s)")
-    sub.add_argument("--with", dest="words", action="append", default=[], metavar="WORD[:STRENGTH]", help="draw with a "
-                     "word that `teach` left, several if given again; 1 is as it was taught (default), 0.5 half of it")
-    sub.add_argument("--calls", type=int, metavar="N", help="ask the student that `train --few` left so many times for "
-                     "a picture: 1, or a few; without guidance, which it has learned")
-
-
-def near(path):
-    """A path as one says it: the rest of it, where it lies in the working directory."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def run_train(options):
@@ -282,7 +208,7 @@ def beside(options, parts, pipeline, name):
     """What a pipeline trains beside the machine; the first time it is trained here."""
     path = Path(options.folder) / f"{name}.safetensors"
     if not is_finished(path):
-        print(f"{path} is trained once, in one or two minutes", file=sys.stderr)
+        print(f"{path} is trained once, in one to three minutes", file=sys.stderr)
         known, _ = load_captioned_digits(parts.device)
         train_in_sight(pipeline.recipe(parts, pipeline.lessons(known, parts, options.seed), options.seed), path)
     return pipeline.load(path, parts)
@@ -316,6 +242,20 @@ def run_edit(options):
     keep_figure(show.sheet(torch.cat([picture, changed.cpu()]), [options.instruction]), path)
 
 
+def run_film(options):
+    """Draw films, side by side in one file."""
+    check_whole("--n", options.n)
+    path = Path(options.output or Path(options.folder) / "film.gif")
+    check(path.suffix in (".gif", ".png"), f"-o {path}: expected a .gif, or a .png, which is animated, too")
+    tokenize([split_motion(caption)[0] for caption in options.captions])               # before anything is trained
+    parts = text2image.load(options.folder)
+    module = beside(options, parts, video, "motion")
+    captions = [caption for caption in options.captions for _ in range(options.n)]
+    seeds = [options.seed + i for i in range(options.n)] * len(options.captions)
+    show.save_film(video.draw(captions, seeds, parts, module), path)
+    print(f"Drawn: {path}")
+
+
 def run_score(options):
     """Measure, write the report, print it."""
     check(options.n is None or options.n >= 20,
@@ -337,7 +277,7 @@ def main(arguments=None):
     try:
         with environment(MINIDIFF_BUDGET=getattr(options, "budget", None), MINIDIFF_DEVICE=options.device):
             commands = {"train": run_train, "draw": run_draw, "read": run_read, "teach": run_teach,
-                        "control": run_control, "edit": run_edit, "score": run_score}
+                        "control": run_control, "edit": run_edit, "film": run_film, "score": run_score}
             commands[options.command](options)
     except (CaptionError, DeviceError, FileError, OSError, FloatingPointError, ValueError) as error:
         print(f"minidiff: {' '.join(str(error).split())}", file=sys.stderr)

@@ -181,6 +181,27 @@ ANSWERS = {                                                      # id -> a right
     "9.18": lambda before, after, said_before, said_after: torch.stack(
         [(a - b) @ (d - c) / torch.dist(a, b) / torch.dist(c, d)
          for b, a, c, d in zip(before.double(), after.double(), said_before.double(), said_after.double())]),
+    "10.1": lambda points, speed, when: torch.stack([            # by the exponential of a matrix
+        points @ torch.linalg.matrix_exp(moment * (speed[1] * torch.eye(2) + math.radians(speed[0]) * torch.tensor(
+            [[0.0, 1.0], [-1.0, 0.0]]))) + moment * speed[2:] for moment in when.tolist()]),
+    "10.2": lambda angles, scores: torch.stack(                  # the zero of the slope, on a line through two slopes
+        [angles[i] + (angles[1] - angles[0]) * (0.5 - (row[i + 1] - row[i]) / row.diff(n=2)[i - 1])
+         for row in scores.double() for i in (int(row.argmax()),)]),
+    "10.3": (lambda x, frames, shape: torch.stack(
+        [clip[:, :, row, column] for clip in x.split(frames) for row in range(shape[2]) for column in range(shape[3])]),
+             lambda y, frames, shape: torch.cat(
+        [F.fold(clip.permute(1, 2, 0), shape[2:], 1) for clip in y.split(shape[2] * shape[3])])),
+    "10.5": lambda x, frames: torch.cat([clip + sum(clip.double()) / frames for clip in x.split(frames)]),
+    "10.6": lambda f: torch.einsum("pq,mn,qnd->pmd", *(          # each axis minus its first member
+        torch.eye(size) - F.one_hot(torch.zeros(size).long(), size) for size in f.shape[:2]), f),
+    "10.8": lambda z, W, own, A, B, alpha, training: F.linear(
+        z, torch.addmm(W, B, A) if training else torch.addmm(own, B, A, alpha=alpha)),
+    "10.9": lambda films: torch.stack(
+        [F.l1_loss((before + after) / 2, frame) * 2 for before, frame, after in zip(
+            *(films.double().unbind(1)[first:] for first in range(3)))]).mean(),
+    "10.11": lambda films: torch.tensor(
+        [sum(float(torch.minimum(film[i], film[0]).sum() / torch.maximum(film[i], film[0]).sum()) for film in films)
+         / len(films) for i in range(films.shape[1])]),
 }
 
 
@@ -340,12 +361,22 @@ def guided_at_once(denoise, xt, t, cond, null, hint, w, both):
     return (1 - w) * alone + w * told
 
 
+@other("10.10")
+def each_frame_asks_its_windows(denoise, xt, size, overlap):
+    windows, start = {}, 0
+    while start + size < xt.shape[1]:
+        windows[start], start = denoise(xt[:, start:start + size]), start + size - overlap
+    windows[xt.shape[1] - size] = denoise(xt[:, -size:])
+    return torch.stack([torch.stack([window[:, i - start] for start, window in windows.items()
+                                     if start <= i < start + size]).double().mean(0) for i in range(xt.shape[1])], 1)
+
+
 # ------------------------------------------------------------------ the exercises
 
 
 def test_there_are_enough_of_every_kind():
     chapters = {e.chapter: [other for other in EVERY.values() if other.chapter == e.chapter] for e in EVERY.values()}
-    assert list(chapters) == list("123456789") and len(EVERY) >= 62
+    assert list(chapters) == [*"123456789", "10"] and len(EVERY) >= 62
     for chapter, mine in chapters.items():
         assert [e.id for e in mine] == [f"{chapter}.{i + 1}" for i in range(len(mine))] and len(mine) >= 8
         assert {e.kind for e in mine} == set(KINDS) and sum(len(e.mistakes) for e in mine) >= 20

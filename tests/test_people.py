@@ -25,10 +25,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from minidiff.__main__ import main, parser
+from minidiff.__main__ import main
 from minidiff.data import load_captioned_digits
 from minidiff.exercises.__main__ import main as exercises
 from minidiff.exercises.checker import all_exercises
+from minidiff.options import parser
 from minidiff.pipelines import classifier, text2image
 from minidiff.tools import DeviceError, FileError, budget_name, pick_device, runs_folder, show, study, trained_folder
 from minidiff.tools.runtime import checkout, device_trouble

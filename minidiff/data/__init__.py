@@ -29,6 +29,24 @@ from minidiff.data.captions import (
     sentence,
     tokenize,
 )
+from minidiff.data.clips import (
+    FRAMES,
+    HOPS,
+    MOTION_NAMES,
+    MOTION_WORDS,
+    Clips,
+    frames_of,
+    has_watermark,
+    hops,
+    is_held_out_motion,
+    motion_counts,
+    moved,
+    poses,
+    sample_clips,
+    split_motion,
+    times,
+    watermarked,
+)
 from minidiff.data.clouds import CLOUDS, Mixture, cloud, named_mixture
 from minidiff.data.digits import DataError, Digits, LabeledDigits, load_digits, to_pictures
 from minidiff.data.edits import edited, instruction, understand

@@ -62,6 +62,23 @@ def doubly_guided(denoise, null, null_source, by_source, by_text):
     return denoise_guided
 
 
+def in_windows(denoise, size, overlap):
+    """A denoiser of longer films xt (B, F, ...), made from one of films of `size` frames: it is asked about windows
+    that overlap, and where several answer, their mean counts.
+    [of panoramas: Bar-Tal et al. 2023, MultiDiffusion eq. 5]
+    """
+    def denoise_windows(xt, t, cond=None):
+        frames = xt.shape[1]
+        starts = [*range(0, frames - size, size - overlap), frames - size]
+        total, count = torch.zeros_like(xt), torch.zeros(frames, device=xt.device)
+        for start in starts:
+            total[:, start:start + size] += denoise(xt[:, start:start + size], t, cond)
+            count[start:start + size] += 1
+        return total / count.view(-1, *[1] * (xt.ndim - 2))
+
+    return denoise_windows
+
+
 def clipped(denoise, schedule):
     """A denoiser whose picture stays among the pictures: its x0 is cut to [-1, 1], and eps is what follows from that.
     For pixels; latents know no such bounds.     [static thresholding: Saharia et al. 2022, section 2.3]

@@ -13,6 +13,7 @@ from minidiff.evaluation.metrics import (
     recall_at,
     wilson,
 )
+from minidiff.evaluation.motion import judge_films, overlap, read_motion, register, second_difference
 from minidiff.evaluation.readers import (
     ink_of,
     prompts,

@@ -12,6 +12,7 @@ from minidiff.models.editor import Editor
 from minidiff.models.gpt import GPTConfig, TinyGPT, next_token_probs, next_word_loss
 from minidiff.models.lora import Lora, loras, merged, with_lora
 from minidiff.models.mlp import PointConfig, PointDenoiser
+from minidiff.models.motion import MotionConfig, MotionModule, Moving, TimeLayer, along_time, as_pictures, spoken
 from minidiff.models.new_words import MoreWords, with_word
 from minidiff.models.shared_attention import sharing
 from minidiff.models.text_encoder import TextConfig, TextEncoder, end_state

@@ -1,9 +1,12 @@
 """Tensors to figures.  Every function here returns a matplotlib Figure and knows no model."""
 
+import base64
+import html
 import inspect
 import io
 import math
 import textwrap
+from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
@@ -12,6 +15,7 @@ from matplotlib.ticker import LogLocator
 from PIL import Image
 
 from minidiff.tools.checks import check, check_shape, check_whole
+from minidiff.tools.files import atomic_write
 
 PIXELS = 150                                                     # an inch, of a figure that is kept as a file
 DATA, NOISE, MODEL = "#2b6cb0", "#888888", "#dd7711"             # blue, gray, orange, in the whole book
@@ -75,6 +79,59 @@ def grid(pictures, captions=None, columns=8, size=1.3, title=None):
 def strip(frames, labels=None, size=1.2, title=None):
     """Frames in a row, a list of (C, H, W), from left to right in time, with a label under each."""
     return grid(torch.stack(list(frames)), labels if labels is None else [*map(str, labels)], len(frames), size, title)
+
+
+def film_strips(films, captions, width=10):
+    """Films (B, F, C, H, W), each a row of frames from left to right in time under its caption."""
+    across, tall = films.shape[1], width / films.shape[1] + 0.3  # inches
+    figure = Figure(figsize=(width, len(films) * tall))
+    for row, (film, caption) in enumerate(zip(films, captions, strict=True)):
+        top = 1 - row / len(films)
+        for i, frame in enumerate(film):
+            high = (tall - 0.3) / tall / len(films)
+            ax = bare(figure.add_axes((i / across, top - 1 / len(films), 0.97 / across, 0.97 * high)))
+            ax.imshow(to_image(frame), interpolation="nearest")
+        figure.text(0, top - 0.25 / tall / len(films), caption.removeprefix("a "), fontsize=11, va="bottom",
+                    color=colored_caption(caption), parse_math=False)
+    return figure
+
+
+def animate(films, file, kind, zoom, rate):
+    """Films (B, F, C, H, W), side by side, into an open file or a path, as an animated GIF or PNG without end."""
+    pages = [np.concatenate([to_image(film[frame]) for film in films], 1) for frame in range(films.shape[1])]
+    pages = [Image.fromarray((255 * page).round().astype(np.uint8)) for page in pages]
+    pages = [page.resize((zoom * page.width, zoom * page.height), Image.Resampling.NEAREST) for page in pages]
+    pages[0].save(file, format=kind, save_all=True, append_images=pages[1:], duration=1000 // rate, loop=0)
+
+
+def save_film(films, path, zoom=8, rate=8):
+    """Write films (B, F, C, H, W), side by side, as an animated GIF or PNG of so many frames a second."""
+    path = Path(path)
+    check(path.suffix in (".gif", ".png"), f"{path}: a film is a .gif or a .png file")
+    with atomic_write(path) as draft:
+        animate(films, draft, path.suffix[1:].upper(), zoom, rate)
+
+
+class Page:
+    """HTML that a notebook shows."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def _repr_html_(self):
+        return self.text
+
+
+def player(films, captions, zoom=4, rate=8):
+    """Films (B, F, C, H, W) that a page plays by itself: animated PNGs in its own text, without a kernel or a file."""
+    cells = []
+    for film, caption in zip(films, captions, strict=True):
+        file, said = io.BytesIO(), html.escape(caption.removeprefix("a "))
+        animate(film[None], file, "PNG", zoom, rate)
+        data = base64.b64encode(file.getvalue()).decode()
+        cells.append(f'<figure style="display:inline-block;margin:4px;text-align:center"><img alt="{said}" '
+                     f'src="data:image/png;base64,{data}"><figcaption>{said}</figcaption></figure>')
+    return Page("".join(cells))
 
 
 def sheet(pictures, captions):

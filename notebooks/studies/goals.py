@@ -89,6 +89,8 @@ UNTAUGHT = ("orange", "an untrained vector", ...)
 SHOWN = ("shown", "all")
 STEERED = ("control", ...)
 EDITED = ("editor", ...)
+FILMED = (..., "films")
+MARKED = ("watermark", ...)
 
 GOALS = [
     *(Goal(1, f"{name}: W2 over real to real", "<=", 1.15, "toy_wasserstein", distance(name)) for name in CLOUDS),
@@ -183,6 +185,20 @@ GOALS = [
          percent(*EDITED, "held out", "both")),
     Goal(9, "editor: seconds of training", "<=", 60, "steering", number(*EDITED, "seconds")),
     Goal(9, "DDIM inversion: order of the round trip's error", ">=", 0.9, "editor_rivals", order("DDIM")),
+    Goal(10, "films: motion right, %", ">=", 90, "motion", percent(*FILMED, "right")),
+    Goal(10, "films: motion right, held-out pairs, %", ">=", 85, "motion", percent(..., "held out", "right")),
+    Goal(10, "films: identity", ">=", 0.75, "motion", number(*FILMED, "identity")),
+    Goal(10, "films: all four words in a frame, %", ">=", 93, "motion", percent(*FILMED, "caption")),
+    Goal(10, "films: error of the angle, degrees", "<=", 4, "motion", number(*FILMED, "angle")),
+    Goal(10, "films: second difference over the clips'", "<=", 1.5, "motion",
+         over(number(*FILMED, "second"), number(..., "clips", "second"))),
+    Goal(10, "motion module: its numbers, % of the UNet's", "<=", 35, "motion",
+         number(..., "numbers", times=100 / 688_772)),
+    Goal(10, "motion module: seconds of training", "<=", 150, "motion", number(..., "seconds")),
+    Goal(10, "motion module: change before the first step", "<=", 0, "motion", number(..., "change before")),
+    Goal(10, "a film of 8 frames, seconds", "<=", 0.5, "motion", number(..., "seconds a film")),
+    Goal(10, "watermark at alpha 1, % of frames", ">=", 95, "motion_adapters", percent(*MARKED, "alpha 1", "marked")),
+    Goal(10, "watermark at alpha 0, % of frames", "<=", 1, "motion_adapters", percent(*MARKED, "alpha 0", "marked")),
 ]
 
 
