@@ -732,5 +732,5 @@ def test_it_runs_as_a_program(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}
     ran = subprocess.run([sys.executable, "-m", "minidiff.exercises", "mine.py"], cwd=tmp_path, env=environment,
                          capture_output=True, encoding="utf-8")
-    assert ran.returncode == 1 and "1.1  *   Two portions" in ran.stdout and "That is ᾱ" in ran.stdout, ran.stderr
+    assert ran.returncode == 1 and "1.1   *   Two portions" in ran.stdout and "That is ᾱ" in ran.stdout, ran.stderr
     assert ran.stderr == "" and usage.count("python -m minidiff.exercises") == 4

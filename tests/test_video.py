@@ -204,6 +204,10 @@ def test_windows_are_averaged_where_they_overlap():
     wanted = [[frame - start for start in (0, 2, 4, 6, 7) if start <= frame < start + 4] for frame in range(11)]
     torch.testing.assert_close(found, torch.tensor([sum(values) / len(values) for values in wanted]))
     assert torch.equal(in_windows(lambda xt, t, cond: xt, 11, 3)(x, None), x)
+    with pytest.raises(ValueError, match="a film of 11 frames is shorter than a window of 12"):
+        in_windows(denoise, 12, 3)(x, None)
+    with pytest.raises(ValueError, match="the overlap of windows"):
+        in_windows(denoise, 4, 4)
 
 
 def test_a_watermark_is_seen_where_it_is_and_only_there(clips):

@@ -32,6 +32,7 @@ from minidiff.data.captions import (
 from minidiff.data.clips import (
     FRAMES,
     HOPS,
+    MARK,
     MOTION_NAMES,
     MOTION_WORDS,
     Clips,

@@ -45,7 +45,7 @@ def poses(motion, when=None):
 
 
 def hops(count, frames=FRAMES):
-    """Poses of `count` digits that bounce, two hops in eight frames, around the middle of the picture (B, F, 4)."""
+    """Poses of `count` digits that bounce, two hops in eight frames, 2 pixels below the middle to 2 above (B, F, 4)."""
     up = torch.tensor(HOPS, dtype=torch.float32).repeat(frames // len(HOPS)) - 2
     return F.pad(up[:, None], (3, 0)).expand(count, -1, -1).clone()
 

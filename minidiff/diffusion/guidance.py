@@ -6,6 +6,7 @@ import math
 import torch
 
 from minidiff.diffusion.schedule import add_noise, from_eps, to_eps
+from minidiff.tools.checks import check, check_whole
 
 
 def guided(denoise, null, w, below=math.inf):
@@ -67,8 +68,11 @@ def in_windows(denoise, size, overlap):
     that overlap, and where several answer, their mean counts.
     [of panoramas: Bar-Tal et al. 2023, MultiDiffusion eq. 5]
     """
+    check_whole("the overlap of windows", overlap, 0, size - 1)
+
     def denoise_windows(xt, t, cond=None):
         frames = xt.shape[1]
+        check(frames >= size, f"a film of {frames} frames is shorter than a window of {size}")
         starts = [*range(0, frames - size, size - overlap), frames - size]
         total, count = torch.zeros_like(xt), torch.zeros(frames, device=xt.device)
         for start in starts:

@@ -88,7 +88,7 @@ def table(results):
         for r in found:
             exercise, words = all_exercises()[r.id], r.message.removeprefix(r.id).strip()
             words = "-" if not r.attempted else "right" if r.passed else words
-            lines.append(f"  {r.id:5}{'*' * exercise.stars:4}{exercise.title:36}{words}")
+            lines.append(f"  {r.id:6}{'*' * exercise.stars:4}{exercise.title:36}{words}")
     return "\n".join(lines)
 
 

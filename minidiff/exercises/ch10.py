@@ -102,7 +102,8 @@ EXERCISES = [
         hints=("The angle at the time `when` is degrees · when · π / 180, and the size is exp(log_size · when).",
                "Counterclockwise, with y up, (x, y) goes to (x cos − y sin, x sin + y cos).",
                "With `angle` and `size` (F, 1), the new x is `size * (x * angle.cos() - y * angle.sin()) + right * "
-               "when[:, None]`, and the new y is found likewise."),
+               "when[:, None]`, and the new y is found likewise; `torch.stack([x, y], -1)` joins "
+               "them."),
         mistakes={
             "You turned clockwise. With y up, counterclockwise means (x cos − y sin, x sin + y cos).":
                 carried(lambda degrees, when: -degrees * when * math.pi / 180),
@@ -135,7 +136,8 @@ EXERCISES = [
                "The parabola a u² + b u + c has a = (below + above) / 2 − at and b = (above − below) / 2, and its top "
                "is at u = −b / (2 a).",
                "`best + step * (below - above) / (2 * (below - 2 * at + above))`, where `step` is the distance between "
-               "two angles of the grid."),
+               "two angles of the grid. The three scores of each row: "
+               "`scores[torch.arange(len(scores)), i + k]`, where i is `scores.argmax(1)` and k is −1, 0 or 1."),
         mistakes={
             "That is the best angle of the grid; the top of the parabola lies beside it.":
                 between(reached=lambda best, step, beyond: best),
@@ -215,8 +217,9 @@ EXERCISES = [
                "sequences. While such a layer is still zero, nobody notices it. Issue 171 of Open-Sora-Plan reports a "
                "bug of this kind. Fix it.",
         hints=("In which order does `x` hold its numbers, and which of them stand next to each other?",
-               "Only neighboring axes can be joined by a reshape. The axis of time is not beside that of channels.",
-               "`clips = x.unflatten(0, (-1, frames))`, then `clips + clips.mean(1, keepdim=True)`."),
+               "Only neighboring axes can be joined. In (B, F, C, H, W) there is C between the frames and the places.",
+               "`clips = x.unflatten(0, (-1, frames))`, then"
+               " `(clips + clips.mean(1, keepdim=True)).flatten(0, 1)`."),
         mistakes={
             "Your sequences are right now, but on the way back you only reshape, and the places get mixed there.":
                 reshaped_back(),

@@ -52,7 +52,7 @@ class TimeLayer(nn.Module):
         self.everywhere = config.everywhere
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.attention = Attention(channels, config.heads)
-        self.told = nn.Linear(config.width, channels)
+        self.told = nn.Linear(config.width, channels)            # told where, and perhaps the motion
         self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(),
                                  zero_init(nn.Linear(4 * channels, channels)))
         zero_init(self.attention.out)

@@ -130,11 +130,16 @@ def unet_with_lora(unet, config, seed):
         return Adapter({"unet": with_lora(unet, config.rank)})
 
 
-def domain_adapter(parts, data, seed=0, config=LoraConfig(), steps=None, batch=128, lr=1e-2):
+def domain_adapter(parts, data, seed=0, config=LoraConfig(), steps=None, batch=128, lr=1e-2, frames=slice(3, 5)):
     """Train a domain adapter: a LoRA of the UNet learns how the frames of the clips look, one by one, so that the
-    motion module need not.  [AnimateDiff section 4.1, eq. 4]"""
+    motion module need not.  [AnimateDiff section 4.1, eq. 4]
+
+    frames: which ones of each clip; the two in the middle show nearly the poses that the machine knows.  From all of
+    them it would also learn the poses, and take them along when it is taken out.
+    """
     states = parts.clip.text_states([sentence(row) for row in every_caption()])
-    latents, said = data.latents.flatten(0, 1), data.said.repeat_interleave(data.latents.shape[1], 0)
+    chosen = data.latents[:, frames]
+    latents, said = chosen.flatten(0, 1), data.said.repeat_interleave(chosen.shape[1], 0)
 
     def loss_of(adapter, generator):
         rows = torch.randint(len(latents), (batch,), generator=generator, device=parts.device)

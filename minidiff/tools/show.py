@@ -129,7 +129,9 @@ def player(films, captions, zoom=4, rate=8):
         file, said = io.BytesIO(), html.escape(caption.removeprefix("a "))
         animate(film[None], file, "PNG", zoom, rate)
         data = base64.b64encode(file.getvalue()).decode()
-        cells.append(f'<figure style="display:inline-block;margin:4px;text-align:center"><img alt="{said}" '
+        wide = zoom * film.shape[-1] + 16                        # pixels
+        style = f"display:inline-block;vertical-align:top;width:{wide}px;margin:4px;text-align:center"
+        cells.append(f'<figure style="{style}"><img alt="{said}" '
                      f'src="data:image/png;base64,{data}"><figcaption>{said}</figcaption></figure>')
     return Page("".join(cells))
 

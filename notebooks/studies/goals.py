@@ -90,7 +90,6 @@ SHOWN = ("shown", "all")
 STEERED = ("control", ...)
 EDITED = ("editor", ...)
 FILMED = (..., "films")
-MARKED = ("watermark", ...)
 
 GOALS = [
     *(Goal(1, f"{name}: W2 over real to real", "<=", 1.15, "toy_wasserstein", distance(name)) for name in CLOUDS),
@@ -197,8 +196,8 @@ GOALS = [
     Goal(10, "motion module: seconds of training", "<=", 150, "motion", number(..., "seconds")),
     Goal(10, "motion module: change before the first step", "<=", 0, "motion", number(..., "change before")),
     Goal(10, "a film of 8 frames, seconds", "<=", 0.5, "motion", number(..., "seconds a film")),
-    Goal(10, "watermark at alpha 1, % of frames", ">=", 95, "motion_adapters", percent(*MARKED, "alpha 1", "marked")),
-    Goal(10, "watermark at alpha 0, % of frames", "<=", 1, "motion_adapters", percent(*MARKED, "alpha 0", "marked")),
+    Goal(10, "watermark at alpha 1, % of frames", ">=", 95, "motion_watermark", percent(..., "alpha 1", "marked")),
+    Goal(10, "watermark at alpha 0, % of frames", "<=", 1, "motion_watermark", percent(..., "alpha 0", "marked")),
 ]
 
 

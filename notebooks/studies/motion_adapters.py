@@ -1,8 +1,7 @@
-"""What can be put beside a motion module: a domain adapter for marked clips, a MotionLoRA for a motion without a word,
-and the new words of chapter 8, on three machines.
+"""What can be put beside a motion module: a MotionLoRA for a motion without a word, and the new words of chapter 8, on
+three machines.
 
-Kept: the share of frames with a watermark, with and without the adapter; how films of digits that should hop go up and
-down; and how the words orange and outlined move.
+Kept: how films of digits that should hop go up and down, and how the words orange and outlined move.
 """
 
 import sys
@@ -18,13 +17,11 @@ from minidiff.data import (
     MOTION_NAMES,
     Wish,
     combinations,
-    has_watermark,
     load_captioned_digits,
     moved,
     poses,
     said_with,
     sentence,
-    watermarked,
 )
 from minidiff.evaluation import came_true, read_motion
 from minidiff.pipelines import personalize, video
@@ -32,28 +29,7 @@ from minidiff.tools import budget, generator_for, study
 from minidiff.training import run
 
 COUNT = budget(70, 70, 7)
-SOME = budget(400, 400, 3)
 FEW = budget(None, None, 3)                                      # steps of what else is trained
-
-
-def marked(parts, known, asked, seed):
-    """Which share of frames has a watermark, after a training on marked clips: with a domain adapter, heard or not, and
-    without any."""
-    clips = video.lessons(known, parts, seed, look=watermarked)
-    start = time.perf_counter()
-    adapter = run(video.domain_adapter(parts, clips, seed, steps=FEW))
-    took, kept = time.perf_counter() - start, {}
-    with_it = video.adapted(parts, adapter)
-    module = run(video.recipe(with_it, clips, seed, steps=SOME)).eval().requires_grad_(False)
-    plain = run(video.recipe(parts, clips, seed, steps=SOME)).eval().requires_grad_(False)
-    for name, parts_of, module_of in (
-            ("alpha 1", with_it, module), ("alpha 0.5", video.adapted(parts, adapter, 0.5), module),
-            ("alpha 0", parts, module), ("no adapter", parts, plain)):
-        films = asked.drawn(module_of, parts_of)
-        kept[name] = {"marked": has_watermark(films).float().mean().item(), **asked.judged(films)}
-    back = parts.autoencoder.decode(clips.latents[:200].flatten(0, 1)).clamp(-1, 1)
-    return {"seed": seed, "seconds": took, "numbers": sum(t.numel() for t in adapter.state_dict().values()),
-            "clips": has_watermark(back).float().mean().item(), **kept}
 
 
 def hopped(films):
@@ -116,7 +92,7 @@ def moved_words(parts, known, module, seed):
 
 def main(path=None):
     known, unseen = load_captioned_digits(DEVICE)
-    results, films = {"watermark": [], "hops": [], "words": []}, []
+    results, films = {"hops": [], "words": []}, []
     for seed in SEEDS:
         parts = machine(seed)
         module = beside(video.recipe(parts, video.lessons(known, parts, seed), seed), seed)
@@ -126,11 +102,9 @@ def main(path=None):
         results["hops"].append(hops)
         results["words"].append(words)
         print(hops, words, flush=True)
-        results["watermark"].append(marked(parts, known, asked, seed))
-        print(results["watermark"][-1], flush=True)
         films = films or [*hopping[:2], *new]
     save_rows(films, ["hopping", "", *["orange"] * 3, *["outlined"] * 3], study.Path(__file__).with_suffix(".png"))
-    study.keep(__file__, {"films": COUNT, "steps on marked clips": SOME}, results, path)
+    study.keep(__file__, {"films": COUNT}, results, path)
 
 
 if __name__ == "__main__":

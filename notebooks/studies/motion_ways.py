@@ -1,5 +1,5 @@
 """What a module must see to move a digit: attention at each place or everywhere, and positions that are told the motion
-or not, all in half of the recipe's steps.
+or not, all in 750 steps.
 
 Kept for each way and machine: what `judge_films` finds, and for each motion the share right and the identity.  The
 settings were chosen on machine 10; three others are reported.
