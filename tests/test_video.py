@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from minidiff.__main__ import main
 from minidiff.data import (
     FRAMES,
     MOTION_NAMES,
@@ -275,3 +276,19 @@ def test_a_film_is_written_frame_by_frame_and_played_by_a_page(clips, tmp_path):
     assert page.count("data:image/png;base64,") == 2 and "&lt;red&gt; seven" in page and "<script" not in page
     with pytest.raises(ValueError, match=r"a film is a \.gif or a \.png file"):
         show.save_film(clips.frames[:1], tmp_path / "film.mp4")
+
+
+def test_the_command_draws_what_the_kept_module_draws_and_refuses_before_it_trains(trained, machine, tmp_path, capsys):
+    for words, message in ((["a growing red seven"], "the motion stands at the end"),
+                           (["a red sevven growing"], "Nearest known: seven"),
+                           (["a two growing", "-o", str(tmp_path / "film.mp4")], "expected a .gif, or a .png")):
+        assert main(["film", *words, "--folder", str(trained)]) == 1 and message in capsys.readouterr().err
+    captions = ["a red seven turning left", "a two"]
+    assert main(["film", *captions, "-o", str(tmp_path / "film.png"), "--folder", str(trained), "--seed", "3"]) == 0
+    films = video.draw(captions, [3, 3], machine, video.load(trained / "motion.safetensors", machine))
+    show.save_film(films, tmp_path / "same.png")
+    with Image.open(tmp_path / "film.png") as one, Image.open(tmp_path / "same.png") as other:
+        assert one.n_frames == other.n_frames == FRAMES
+        one.seek(FRAMES - 1)
+        other.seek(FRAMES - 1)
+        assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
