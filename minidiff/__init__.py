@@ -2,7 +2,8 @@
 
 The house, in reading order: the subject first, the machinery after it.
 
-    __main__.py             the command line: python -m minidiff train | draw | read | teach | film | score | ...
+    __main__.py             the command line: python -m minidiff train | draw | read | score | ...
+    beside.py               its commands of Part II: teach | control | edit | film | say | both
     options.py              what it understands: its commands and their options
 
     data/                   what is learned from
@@ -20,6 +21,9 @@ The house, in reading order: the subject first, the machinery after it.
         augment.py          small random changes, so that no picture is seen twice
         clouds.py           points on a plane whose density is known exactly
         clips.py            digits that turn, grow, shrink and move, frame by frame
+        sounds.py           a voice that says digits: harmonics under moving formants, and shaped noise
+        spectrograms.py     a sound becomes a picture, and a picture becomes a sound again
+        spoken.py           spoken digits with captions, such as "a high fast seven"
     diffusion/              the mathematics on (xt, t, eps); it knows no network
         schedule.py         signal and noise at each level: noise is added here; eps, x0, v and score
         levels.py           which noise levels to draw through, and which to train on
@@ -46,8 +50,10 @@ The house, in reading order: the subject first, the machinery after it.
         controlnet.py       an adapter: a copy of the UNet's way down that follows a sketch
         editor.py           a UNet that sees the picture to be changed beside the noisy one
         motion.py           an adapter: layers behind each stage of the UNet that look along time
+        bridge.py           sounds in the space of captions and pictures, and a look-up from there to conditions
+        joint.py            an adapter: layers through which two frozen denoisers listen to each other
         shared_attention.py  two captions drawn from one noise, which look at their words alike
-        adapter.py          what is kept of networks that are mostly frozen
+        adapter.py          what is kept of networks that are mostly frozen, and layers behind a UNet's stages
     evaluation/             a number about quality
         readers.py          what is in a picture: its digit, color, stroke and lean
         wishes.py           did a wish come true for which the captions have no word?
@@ -55,6 +61,7 @@ The house, in reading order: the subject first, the machinery after it.
         clouds.py           Wasserstein distance, modes found, loss above the exact floor
         likelihood.py       bits per pixel
         motion.py           what moves in a film, and is it the same digit?
+        sounds.py           how high a voice is, how fast it speaks, when it begins, and which digit it says
     pipelines/              one file for each thing that is trained and run
         toy.py              trains the denoiser of points
         language.py         trains the GPT, which then writes captions and makes terse ones longer
@@ -71,6 +78,9 @@ The house, in reading order: the subject first, the machinery after it.
         control.py          teaches the machine to follow a sketch
         instruct.py         teaches the machine to change a picture as a sentence says
         video.py            teaches the machine to draw films
+        sound.py            trains the machine that speaks
+        bridge.py           trains the tower of sounds; what pictures and sounds tell a machine to draw
+        joint.py            teaches two machines to agree
 
     training/               how anything is trained
         loop.py             the recipe and the training loop, which can be killed and goes on
@@ -86,6 +96,7 @@ The house, in reading order: the subject first, the machinery after it.
         show.py             figures: pictures, captions, curves
         show_plane.py       figures: points, densities and fields on a plane
         show_attention.py   figures: attention weights
+        show_sound.py       figures: waves and spectrograms; players and files of sounds
     exercises/              exercises that check themselves
         __main__.py         their command line: python -m minidiff.exercises
         form.py             what an exercise is
@@ -93,7 +104,7 @@ The house, in reading order: the subject first, the machinery after it.
         answers.py          reads a file of answers in whatever form it is handed in
         differences.py      what is wrong with an outcome, in words
         ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py ch7.py ch7b.py ch8.py
-        ch9.py ch9b.py ch10.py ch10b.py
+        ch9.py ch9b.py ch10.py ch10b.py ch11.py ch11b.py
                             one per notebook
 
 Where does a new thing go?
@@ -101,7 +112,7 @@ Where does a new thing go?
     evaluation.  An `nn.Module`: models; an adapter is one, so LoRA goes to models/lora.  What trains or runs several
     of these: pipelines.  What is in no paper: tools.  A thing that fits two rooms is two things.
     A room imports only from rooms on lower floors: tools 1; data, diffusion, training 2; models, evaluation 3;
-    pipelines 4; exercises and options 5; __main__ 6.  Inside a room the imports form no circle.
+    pipelines 4; exercises, options and beside 5; __main__ 6.  Inside a room the imports form no circle.
 
 One letter per axis, in the whole book:
 

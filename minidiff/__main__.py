@@ -1,45 +1,44 @@
-"""The command line:  python -m minidiff train | draw | read | teach | control | edit | film | score"""
+"""The command line:  python -m minidiff train | draw | read | teach | control | edit | film | say | both | score"""
 
 import sys
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
+from minidiff.beside import (
+    figure_path,
+    keep_figure,
+    run_both,
+    run_control,
+    run_edit,
+    run_film,
+    run_say,
+    run_teach,
+    train_in_sight,
+)
 from minidiff.data import (
-    DIGITS,
     CaptionError,
     PictureError,
-    files_in,
     is_held_out,
     load_captioned_digits,
     load_folder,
     open_picture,
-    open_sketch,
     sentence,
-    split_motion,
-    tokenize,
-    understand,
 )
 from minidiff.evaluation import read
 from minidiff.options import parser
 from minidiff.pipelines import (
     classifier,
-    control,
     few_steps,
-    instruct,
     own_pictures,
     personalize,
     report,
     text2image,
-    video,
 )
 from minidiff.pipelines.text2image import GUIDANCE
-from minidiff.tools import DeviceError, FileError, atomic_write, show, write_json
+from minidiff.tools import DeviceError, FileError, show, write_json
 from minidiff.tools.checks import check, check_whole
 from minidiff.tools.runtime import device_trouble, environment, pick_device, run_as_program
-from minidiff.training import train
-from minidiff.training.loop import is_finished
 
 GALLERY = ((7, 0, 2, 0), (2, 4, 1, 1), (0, 3, 1, 1), (8, 5, 1, 2), (5, 1, 0, 0), (3, 6, 2, 1), (4, 2, 1, 2),
            (9, 0, 1, 0), (6, 1, 2, 0), (1, 3, 2, 2), (7, 4, 1, 1), (2, 5, 0, 0), (0, 2, 2, 2), (8, 6, 0, 0),
@@ -58,16 +57,6 @@ def run_train(options):
         print(own_pictures.write_sheet(own, recipe.model, options.folder, options.seed))
     else:
         print(f"Trained. The parts are in {options.folder}/")
-
-
-def train_in_sight(recipe, path, save_every=15.0):
-    """Train with a bar; what is trained already is left alone."""
-    size = sum(p.numel() for p in recipe.model.parameters() if p.requires_grad)
-    with tqdm(total=recipe.steps, desc=f"{recipe.name:12}{size / 1e6:5.2f}M", unit="step", mininterval=0.5) as bar:
-        for state in train(recipe, path, save_every):
-            bar.update(state.step - bar.n)
-            bar.set_postfix(loss=f"{state.loss:.4f}", refresh=False)
-        bar.update(recipe.steps - bar.n)
 
 
 def stages(options):
@@ -120,20 +109,6 @@ def run_draw(options):
     keep_figure(figure, path)
 
 
-def figure_path(options, name):
-    """Where a figure goes."""
-    path = Path(options.output or Path(options.folder) / name)
-    check(path.suffix in (".png", ".jpg", ".pdf", ".svg"), f"-o {path}: expected a .png, .jpg, .pdf or .svg file")
-    return path
-
-
-def keep_figure(figure, path):
-    """Write a figure, and say where it is."""
-    with atomic_write(path) as draft:
-        figure.savefig(draft, format=path.suffix[1:], dpi=show.PIXELS)
-    print(f"Drawn: {path}")
-
-
 def gallery(options):
     """The gallery: sixteen captions and one film from noise to picture."""
     parts, drawing = machine(options)
@@ -175,87 +150,6 @@ def run_read(options):
     check(not unused, f"{unused} of {len(options.files)} could not be read")
 
 
-def run_teach(options):
-    """Read what the pictures show, learn the word, draw with it."""
-    parts, path = text2image.load(options.folder), Path(options.folder) / "words" / f"{options.word}.safetensors"
-    pictures, captions = [], []
-    for file, said in files_in(options.pictures):
-        try:
-            picture, did = open_picture(file)
-        except PictureError as error:
-            print(f"minidiff: {error}", file=sys.stderr)
-            continue
-        said = said or personalize.caption_of(parts, picture, options.word, options.like)
-        print(f"{file}: {said}\n    {did}")
-        pictures.append(picture)
-        captions.append(said)
-    check(pictures, f"there is no picture in {options.pictures} that can be used")
-    known, _ = load_captioned_digits(parts.device)
-    recipe = personalize.teach(parts, torch.cat(pictures).to(parts.device), captions, known, options.word, options.like,
-                               options.seed)
-    train_in_sight(recipe, path)
-    article = "an" if options.word[0] in "aeiou" else "a"
-    asked = [f"{article} {options.word} {digit}" for digit in DIGITS[1:9]]
-    drawn = text2image.draw(asked, range(8), personalize.joined(parts, [(personalize.load(path, parts), 1.0)]),
-                            personalize.GUIDANCE)
-    with atomic_write(path.with_suffix(".png")) as draft:
-        show.grid(drawn, asked, columns=4).savefig(draft, format="png", dpi=show.PIXELS)
-    print(f"Taught: {path}, {path.stat().st_size / 1000:.0f} kB. Drawn with it: {path.with_suffix('.png')}\n"
-          f'More: python -m minidiff draw --with {options.word} "{asked[6]}" --folder {options.folder}')
-
-
-def beside(options, parts, pipeline, name):
-    """What a pipeline trains beside the machine; the first time it is trained here."""
-    path = Path(options.folder) / f"{name}.safetensors"
-    if not is_finished(path):
-        print(f"{path} is trained once, in one to three minutes", file=sys.stderr)
-        known, _ = load_captioned_digits(parts.device)
-        train_in_sight(pipeline.recipe(parts, pipeline.lessons(known, parts, options.seed), options.seed), path)
-    return pipeline.load(path, parts)
-
-
-def run_control(options):
-    """Draw captions along a sketch."""
-    check_whole("--n", options.n)
-    path, (sketch, did) = figure_path(options, "controlled.png"), open_sketch(options.hint)
-    tokenize(options.captions)                                   # before anything is trained
-    print(f"{options.hint}: {did}")
-    parts = text2image.load(options.folder)
-    net, line = beside(options, parts, control, "control"), 2 * sketch[:, None].expand(-1, 3, -1, -1).float() - 1
-    sketches, seeds, pages = sketch.expand(options.n, -1, -1), range(options.seed, options.seed + options.n), []
-    for caption in options.captions:
-        drawn = control.draw([caption] * options.n, sketches, seeds, parts, net, strength=options.strength)
-        pages += [line, drawn.cpu()]
-    keep_figure(show.sheet(torch.cat(pages), options.captions), path)
-
-
-def run_edit(options):
-    """Change a picture as a sentence says."""
-    check_whole("--n", options.n)
-    path, (picture, did) = figure_path(options, "edited.png"), open_picture(options.file)
-    understand(options.instruction)                              # before anything is trained
-    print(f"{options.file}: {did}")
-    parts = text2image.load(options.folder)
-    editor, seeds = beside(options, parts, instruct, "editor"), range(options.seed, options.seed + options.n)
-    changed = instruct.edit(picture.expand(options.n, -1, -1, -1), [options.instruction] * options.n, seeds, parts,
-                            editor)
-    keep_figure(show.sheet(torch.cat([picture, changed.cpu()]), [options.instruction]), path)
-
-
-def run_film(options):
-    """Draw films, side by side in one file."""
-    check_whole("--n", options.n)
-    path = Path(options.output or Path(options.folder) / "film.gif")
-    check(path.suffix in (".gif", ".png"), f"-o {path}: expected a .gif, or a .png, which is animated, too")
-    tokenize([split_motion(caption)[0] for caption in options.captions])               # before anything is trained
-    parts = text2image.load(options.folder)
-    module = beside(options, parts, video, "motion")
-    captions = [caption for caption in options.captions for _ in range(options.n)]
-    seeds = [options.seed + i for i in range(options.n)] * len(options.captions)
-    show.save_film(video.draw(captions, seeds, parts, module), path)
-    print(f"Drawn: {path}")
-
-
 def run_score(options):
     """Measure, write the report, print it."""
     check(options.n is None or options.n >= 20,
@@ -277,7 +171,8 @@ def main(arguments=None):
     try:
         with environment(MINIDIFF_BUDGET=getattr(options, "budget", None), MINIDIFF_DEVICE=options.device):
             commands = {"train": run_train, "draw": run_draw, "read": run_read, "teach": run_teach,
-                        "control": run_control, "edit": run_edit, "film": run_film, "score": run_score}
+                        "control": run_control, "edit": run_edit, "film": run_film, "say": run_say, "both": run_both,
+                        "score": run_score}
             commands[options.command](options)
     except (CaptionError, DeviceError, FileError, OSError, FloatingPointError, ValueError) as error:
         print(f"minidiff: {' '.join(str(error).split())}", file=sys.stderr)

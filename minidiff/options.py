@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from minidiff.data import MOTION_NAMES
+from minidiff.data import MOTION_NAMES, PITCHES, SPEEDS
 from minidiff.pipelines import personalize
 from minidiff.pipelines.text2image import GUIDANCE, STEPS
 from minidiff.tools import trained_folder
@@ -17,7 +17,7 @@ def parser():
         epilog="Start with `train`: one to four minutes on two CPU cores. It can be stopped with Ctrl-C at any "
                "moment; the same command goes on from what was kept.")
     commands = top.add_subparsers(dest="command", required=True,
-                                  metavar="{train,draw,read,teach,control,edit,film,score}")
+                                  metavar="{train,draw,read,teach,control,edit,film,say,both,score}")
 
     def command(name, about):
         sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
@@ -53,7 +53,7 @@ def parser():
 
 
 def steering_options(command):
-    """The commands that draw along a sketch, that change a picture, and that draw films."""
+    """The commands that draw along a sketch, that change a picture, that draw films, and that speak."""
     steer = command("control", "draw captions along a sketch, such as a digit scribbled in a paint program")
     steer.add_argument("captions", nargs="+", metavar="CAPTION", help='such as "a thick red seven"')
     steer.add_argument("--hint", metavar="FILE", required=True, help="a PNG or JPEG of one digit, on a light or a dark "
@@ -66,7 +66,14 @@ def steering_options(command):
     move = command("film", "draw films of eight frames, of digits that turn, grow, shrink, move or keep still")
     move.add_argument("captions", nargs="+", metavar="CAPTION", help='such as "a thick red seven turning left"; the '
                       f"motion stands at the end: {', '.join(MOTION_NAMES)}")
-    for sub, n, output in ((steer, 4, "controlled.png"), (change, 4, "edited.png"), (move, 1, "film.gif")):
+    speak = command("say", "speak captions, in a voice that is synthetic")
+    speak.add_argument("captions", nargs="+", metavar="CAPTION", help='such as "a high fast seven"; of the form a '
+                       f"[{'|'.join(PITCHES)}] [{'|'.join(SPEEDS)}] <digit>")
+    both = command("both", "draw and speak at once, so that picture and sound agree")
+    both.add_argument("caption", nargs="?", default="", metavar="CAPTION", help='such as "a high fast red seven"; '
+                      "without one the two agree on a digit by themselves")
+    for sub, n, output in ((steer, 4, "controlled.png"), (change, 4, "edited.png"), (move, 1, "film.gif"),
+                           (speak, 1, "sound.wav"), (both, 4, "both.png")):
         sub.add_argument("--n", type=int, default=n, help="how many drawings (default: %(default)s)")
         sub.add_argument("-o", "--output", metavar="FILE", help=f"the file (default: FOLDER/{output})")
 

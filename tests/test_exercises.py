@@ -1,5 +1,6 @@
 """The exercise checker: right answers pass in any style, named mistakes get their sentences, nothing is raised."""
 
+import cmath
 import importlib
 import io
 import itertools
@@ -26,7 +27,7 @@ from minidiff.exercises.__main__ import __doc__ as usage
 from minidiff.exercises.__main__ import main, template
 from minidiff.exercises.checker import Result, all_exercises, grade, tried
 from minidiff.exercises.differences import difference
-from minidiff.exercises.form import KINDS
+from minidiff.exercises.form import KINDS, randn
 
 EVERY = all_exercises()
 FUNCTIONS = [e for e in EVERY.values() if e.kind in ("code", "bug", "pair")]
@@ -202,6 +203,31 @@ ANSWERS = {                                                      # id -> a right
     "10.11": lambda films: torch.tensor(
         [sum(float(torch.minimum(film[i], film[0]).sum() / torch.maximum(film[i], film[0]).sum()) for film in films)
          / len(films) for i in range(films.shape[1])]),
+    "11.3": lambda frame: torch.tensor(                          # each frequency is turned back to stand still
+        [abs(sum(x * cmath.exp(-2j * math.pi * k * n / len(frame)) for n, x in enumerate(frame.tolist())))
+         for k in range(len(frame) // 2 + 1)]),
+    "11.4": (lambda hertz: 2595 / math.log(10) * torch.log1p(hertz.double() / 700),
+             lambda mels: 700 * torch.expm1(mels * math.log(10) / 2595)),
+    "11.5": lambda power: torch.stack(                           # no decibel anywhere: a millionth of the loudest
+        [(p / p.max()).clamp_min(1e-6).log() / math.log(1e3) + 1 for p in power.double()]),
+    "11.7": lambda magnitude, phases, there, back: torch.polar(
+        torch.ones_like(magnitude), there(back(torch.polar(magnitude, phases.angle()))).angle()),
+    "11.8": lambda frame, rate, lowest, highest: rate / max(     # down from the longest shift
+        (torch.dot(frame[k:], frame[:-k]).item() / (len(frame) - k), k)
+        for k in range(len(frame) - 1, 0, -1) if lowest <= rate / k <= highest)[1],
+    "11.9": lambda queries, keys, states, sharpness: torch.einsum(           # squared distance: 2 - 2 cos
+        "mle,bm->ble", states, (-sharpness / 2 * (queries[:, None] - keys).square().sum(2)).softmax(1)),
+    "11.11": (lambda noise, rho: noise @ torch.linalg.cholesky(torch.tensor([[1, rho], [rho, 1]])).T,
+              lambda pairs, rho: torch.linalg.solve_triangular(
+        torch.linalg.cholesky(torch.tensor([[1, rho], [rho, 1]])), pairs.T, upper=False).T),
+    "11.12": lambda xt, yt, rho, a: a / 2 * (                    # x0 + y0 and x0 - y0 know nothing of each other
+        (1 + rho) / (1 + a * a * rho) * (xt + yt) + (1 - rho) / (1 - a * a * rho) * (xt - yt)),
+    "11.13": lambda picture, sound, tell_picture, tell_sound, listen_picture, listen_sound: tuple(
+        listen(x, tell(other)) for listen, x, tell, other in (
+            (listen_picture, picture, tell_sound, sound), (listen_sound, sound, tell_picture, picture))),
+    "11.14": lambda kinds, count, chance: torch.stack(           # in a table of which kind each sound is
+        [rows[int(share * len(rows))] for kind, share in zip(kinds, chance)
+         for rows in ((torch.arange(len(count)).repeat_interleave(count) == kind).nonzero()[:, 0],)]),
 }
 
 
@@ -371,12 +397,24 @@ def each_frame_asks_its_windows(denoise, xt, size, overlap):
                                      if start <= i < start + size]).double().mean(0) for i in range(xt.shape[1])], 1)
 
 
+@other("11.6")
+def sample_by_sample(pieces, window, hop):
+    B, T, N = pieces.shape
+    wave = torch.zeros(B, (T - 1) * hop + N, dtype=torch.float64)
+    for i in range(wave.shape[1]):
+        there = [(t, i - t * hop) for t in range(T) if 0 <= i - t * hop < N]
+        weight = sum(window[n].item() ** 2 for _, n in there)
+        if weight >= 1e-8:
+            wave[:, i] = sum(pieces[:, t, n] * window[n].item() for t, n in there) / weight
+    return wave
+
+
 # ------------------------------------------------------------------ the exercises
 
 
 def test_there_are_enough_of_every_kind():
     chapters = {e.chapter: [other for other in EVERY.values() if other.chapter == e.chapter] for e in EVERY.values()}
-    assert list(chapters) == [*"123456789", "10"] and len(EVERY) >= 62
+    assert list(chapters) == [*"123456789", "10", "11"] and len(EVERY) >= 62
     for chapter, mine in chapters.items():
         assert [e.id for e in mine] == [f"{chapter}.{i + 1}" for i in range(len(mine))] and len(mine) >= 8
         assert {e.kind for e in mine} == set(KINDS) and sum(len(e.mistakes) for e in mine) >= 20
@@ -667,6 +705,21 @@ def test_open_goals_say_what_was_measured():
     assert not blind and "6.1 dB with three numbers, the goal is 30" in blind.message
     plain, loud = (grade("6.10", lambda nothing, told, t, w=w: nothing + w * (told - nothing)) for w in (1, 3))
     assert "91.0% as asked" in plain.message and "gets 10.7%" in loud.message and not plain and not loud
+
+    def too_fast(rate, samples):                                 # the phase is no integral
+        time = torch.arange(samples) / samples
+        return (2 * math.pi * (150 + 150 * time) * time * samples / rate).sin()
+
+    assert "the pitch is 180, 240, 300, 360, 420 Hz" in grade("11.2", too_fast).message
+    assert "got a tensor (5,) of float32" in grade("11.2", lambda rate, samples: torch.ones(5)).message
+
+    near, back = grade("11.15", lambda keys: keys), grade("11.15", lambda keys: keys.flip(0))
+    assert "100% of the captions find their sounds" in near.message and "is 1.000 (the goal" in near.message
+    assert "0% of the sounds find their captions" in back.message and not near and not back
+    assert not grade("11.15", lambda keys: F.normalize(randn(1, 10, 16), dim=1))
+    for wrong, says in ((lambda keys: keys / 5, "do not all have length one"), (lambda keys: 1, "got an int"),
+                        (lambda keys: keys / 0, "of finite numbers"), (lambda keys: keys.T, "got a tensor (16, 10)")):
+        assert says in grade("11.15", wrong).message
 
 
 # ------------------------------------------------------------------ the command line

@@ -11,7 +11,7 @@ import minidiff
 
 PACKAGE = Path(minidiff.__file__).parent
 FLOORS = {"": 0, "tools": 1, "data": 2, "diffusion": 2, "training": 2, "models": 3, "evaluation": 3, "pipelines": 4,
-          "exercises": 5, "options": 5, "__main__": 6}
+          "exercises": 5, "options": 5, "beside": 5, "__main__": 6}
 FILES = {".".join(("minidiff", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
          for path in sorted(PACKAGE.rglob("*.py"))}              # minidiff.data.digits: where it is
 ANSWERS = [  # what a newcomer asks: the words in the reading order, the file, and what is defined there

@@ -1,4 +1,4 @@
-"""What is learned from: digits, their captions, and points on a plane."""
+"""What is learned from: digits, their captions, points on a plane, films and sounds."""
 
 from minidiff.data.augment import jitter, shift
 from minidiff.data.captioned_digits import CaptionedDigits, load_captioned_digits
@@ -57,4 +57,18 @@ from minidiff.data.ink import PictureError
 from minidiff.data.pictures import open_picture, open_square
 from minidiff.data.rendering import RGB, lean_of, moments, render_styles, stroke_width, tint
 from minidiff.data.skeletons import open_sketch, thin
+from minidiff.data.sounds import HERTZ, PHONES, PITCHES, RATE, SAMPLES, SECONDS, SPEEDS, resonance, speak
+from minidiff.data.spectrograms import griffin_lim, istft, mel, mel_bank, spread_bands, stft, to_spectrograms, to_waves
+from minidiff.data.spoken import (
+    SpokenDigits,
+    all_sounds,
+    every_sound,
+    is_held_out_sound,
+    load_spoken_digits,
+    parse_sound,
+    sound_index,
+    sound_sentence,
+    split_voice,
+    voice_counts,
+)
 from minidiff.data.wishes import LIKE, PALETTE, Mixed, Wish, combinations, outline, said_with, shrink

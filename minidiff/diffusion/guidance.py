@@ -32,15 +32,18 @@ def guided(denoise, null, w, below=math.inf):
     return denoise_guided
 
 
-def guided_away(denoise, without, null, w):
+def guided_away(denoise, without, null, w, below=math.inf):
     """Guidance away from another denoiser: without(xt, null) + w (denoise(xt, cond) - without(xt, null)).
 
     It exaggerates all that `denoise` is told and `without` is not: the caption, and for example a sketch that only
-    `denoise` is shown.  null (1, ...): the condition that says nothing.
+    `denoise` is shown.  null (1, ...): the condition that says nothing.  below: exaggerate only below this level.
     """
     def denoise_guided(xt, t, cond):
+        told, loud = denoise(xt, t, cond), t < below             # (B, ...), (B,)
+        if not loud.any():
+            return told
         alone = without(xt, t, null.expand_as(cond))
-        return alone + w * (denoise(xt, t, cond) - alone)
+        return torch.where(loud.view(-1, *[1] * (xt.ndim - 1)), alone + w * (told - alone), told)
 
     return denoise_guided
 

@@ -24,4 +24,5 @@ from minidiff.evaluation.readers import (
     read_stroke,
     read_zero_shot,
 )
+from minidiff.evaluation.sounds import autocorrelation, lateness, read_pitch, read_sounds, read_times
 from minidiff.evaluation.wishes import came_true

@@ -1,4 +1,5 @@
-"""The latent autoencoder: 3 x 32 x 32 pixels to 4 x 4 x 4 numbers and back, 48 times smaller."""
+"""The latent autoencoder: 3 x 32 x 32 pixels to 4 x 4 x 4 numbers and back, 48 times smaller.  Other pictures of one
+size, such as spectrograms, have other channels."""
 
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ class AutoencoderConfig:
     blocks: tuple = (1, 1, 1)                                    # residual blocks at each size
     latent_channels: int = 4
     kl_weight: float = 1e-4
+    channels: int = 3                                            # of the pictures; 1 for spectrograms
 
 
 class Encoder(nn.Module):
@@ -23,7 +25,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.net = nn.Sequential(*conv_tower(3, config.widths, config.blocks),
+        self.net = nn.Sequential(*conv_tower(config.channels, config.widths, config.blocks),
                                  nn.Conv2d(config.widths[-1], 2 * config.latent_channels, 1))
         nn.init.constant_(self.net[-1].bias[config.latent_channels:], -6)             # begin with little noise
 
@@ -41,7 +43,8 @@ class Decoder(nn.Module):
         super().__init__()
         width = config.widths[-1]
         layers = [nn.Conv2d(config.latent_channels, width, 3, padding=1)]
-        for wide, narrow, blocks in zip(config.widths[::-1], (*config.widths[-2::-1], 3), config.blocks[::-1]):
+        narrower = (*config.widths[-2::-1], config.channels)
+        for wide, narrow, blocks in zip(config.widths[::-1], narrower, config.blocks[::-1]):
             layers += [*(ResBlock(wide, wide) for _ in range(blocks)), norm(wide), nn.SiLU(), Up(wide, narrow)]
         self.net = nn.Sequential(*layers)
 
@@ -76,7 +79,7 @@ class Autoencoder(nn.Module):
     def encode(self, pictures):
         """Pictures (B, 3, 32, 32) -> their mean latents (B, 4, 4, 4), standardized; no randomness."""
         if not self.training:                                    # there no step waits for a look at the values
-            check_pictures(pictures, 3)
+            check_pictures(pictures, self.config.channels)
             check(not pictures.shape[2] % 8 and not pictures.shape[3] % 8,
                   f"the sides of pictures must be multiples of 8 to come back as large, got {tuple(pictures.shape)}")
         return (self.encoder(pictures)[0] - self.latent_mean) / self.latent_std

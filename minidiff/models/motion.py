@@ -1,6 +1,5 @@
 """A motion module: layers that look along time, behind each stage of a frozen UNet.  [Guo et al. 2024, AnimateDiff]"""
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +7,9 @@ from torch import nn
 
 from minidiff.data.clips import MOTION_WORDS, times
 from minidiff.diffusion.schedule import to_eps
+from minidiff.models.adapter import followed, stages_of
 from minidiff.models.attention import Attention
 from minidiff.models.blocks import time_embedding, zero_init
-from minidiff.models.unet import Stage
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,7 @@ class MotionModule(nn.Module):
         sizes = 16 + 8 + 8                                       # clock hands of time, row and column
         self.where = nn.Linear(sizes, width) if not config.told else nn.Sequential(
             nn.Linear(sizes + width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-        stages = [layer for layer in (*unet.down, unet.middle, *unet.up) if isinstance(layer, Stage)]
-        self.layers = nn.ModuleList(TimeLayer(stage.res.conv2.out_channels, config) for stage in stages)
+        self.layers = nn.ModuleList(TimeLayer(stage.res.conv2.out_channels, config) for stage in stages_of(unet))
 
     def positions(self, when, side, counts):
         """Times (F,), the side of the latent and words of motion (B, 7) -> (B, F side^2, D)."""
@@ -96,18 +94,6 @@ class MotionModule(nn.Module):
         return self.where(torch.cat([spots, motion.expand(-1, spots.shape[1], -1)], 2))
 
 
-class MovingStage(Stage):
-    """A frozen stage, and behind it the layer that looks along time."""
-
-    def __init__(self, stage, layer):
-        nn.Module.__init__(self)
-        self.stage, self.layer = stage, layer
-
-    def forward(self, x, time, cond):
-        text, positions, frames = cond
-        return self.layer(self.stage(x, time, text), positions, frames)
-
-
 class Moving(nn.Module):
     """A UNet with a motion module: a denoiser of clips.
 
@@ -117,14 +103,7 @@ class Moving(nn.Module):
 
     def __init__(self, unet, module, when=None):
         super().__init__()
-        layers = iter(module.layers)
-
-        def behind(stage):
-            return MovingStage(stage, next(layers)) if isinstance(stage, Stage) else stage
-
-        self.unet = copy.copy(unet)                              # the same weights; other modules hold them
-        self.unet._modules = unet._modules | {"down": nn.ModuleList(map(behind, unet.down)),
-                                              "middle": behind(unet.middle), "up": nn.ModuleList(map(behind, unet.up))}
+        self.unet = followed(unet, module.layers)                # the same weights; other modules hold them
         self.module, self.when = module, when
         self.config, self.schedule = unet.config, unet.schedule
 
@@ -139,9 +118,3 @@ class Moving(nn.Module):
         x = self.unet.middle(x, time, (text, positions, frames))
         v = self.unet.decode(x, skips, time, (text, positions, frames))
         return to_eps(v.view_as(xt), xt, t, self.schedule, self.config.predicts)
-
-
-def spoken(text, counts):
-    """States of captions (B, L, D) and counts of words of motion (B, 7) -> cond (B, L + 1, D) of `Moving`."""
-    row = nn.functional.pad(counts.to(text), (0, text.shape[2] - counts.shape[1]))
-    return torch.cat([text, row[:, None]], 1)

@@ -43,3 +43,10 @@ def end_state(states, ids):
     """The state of the <end> token, the summary of a caption: states (B, L, D), ids (B, L) -> (B, D)."""
     where = (ids == END).int().argmax(1)
     return states[torch.arange(len(ids), device=ids.device), where]
+
+
+def spoken(text, counts):
+    """States of captions (B, L, D), and counts (B, k) of words for which the encoder has no tokens, such as those of
+    motion -> cond (B, L + 1, D), whose last row begins with the counts."""
+    row = nn.functional.pad(counts.to(text), (0, text.shape[2] - counts.shape[1]))
+    return torch.cat([text, row[:, None]], 1)

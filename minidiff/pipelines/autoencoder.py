@@ -9,7 +9,7 @@ from minidiff.training.loop import Recipe
 
 def recipe(captioned, seed=0, config=AutoencoderConfig(), steps=None, batch=None, lr=4e-3):
     """Train the autoencoder on random captioned digits; in the end the latents' mean and std are measured."""
-    check_dataset(captioned, 3, columns=0)
+    check_dataset(captioned, config.channels, columns=0)
     device, batch = captioned.labels.device, budget(full=128, small=64, fast=32, given=batch)
 
     def loss_of(model, generator):

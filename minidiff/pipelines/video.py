@@ -15,7 +15,8 @@ from minidiff.diffusion.losses import denoising_loss
 from minidiff.diffusion.samplers import last, sample
 from minidiff.models.adapter import Adapter
 from minidiff.models.lora import loras, merged, with_lora
-from minidiff.models.motion import MotionConfig, MotionModule, Moving, spoken
+from minidiff.models.motion import MotionConfig, MotionModule, Moving
+from minidiff.models.text_encoder import spoken
 from minidiff.pipelines.text2image import base_of, load_beside, tersely
 from minidiff.tools.checks import check, check_shape
 from minidiff.tools.files import checksum

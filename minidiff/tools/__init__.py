@@ -1,6 +1,6 @@
 """What is in no paper: the machine, checks at the doors, files, figures."""
 
-from minidiff.tools import show, show_attention, show_plane, study
+from minidiff.tools import show, show_attention, show_plane, show_sound, study
 from minidiff.tools.files import FileError, atomic_write, read_json, write_json
 from minidiff.tools.runtime import (
     DeviceError,
