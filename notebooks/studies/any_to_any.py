@@ -4,15 +4,17 @@ from what, and what happens where two conditions contradict each other."""
 import sys
 
 import torch
-from common import DEVICE, SEEDS, beside, machine
+from common import DEVICE, FOLDER, SEEDS, beside, machine
 from sound import voice_of
 
 from minidiff.data import DIGITS, SpokenDigits, all_combinations, load_captioned_digits, load_spoken_digits
 from minidiff.evaluation import read, recall_at
 from minidiff.models import contrastive_loss
 from minidiff.pipelines import bridge, joint
+from minidiff.pipelines.sound import STAGES
 from minidiff.tools import budget, generator_for, study
 from minidiff.training import run
+from minidiff.training.checkpoint import read_about
 
 PICTURES, SOUNDS, COUNT = budget((1_000, 900, 200), (1_000, 900, 200), (100, 200, 20))
 WEIGHTS = [i / 8 for i in range(9)]
@@ -133,6 +135,12 @@ def measured(seed, parts, voice, agreed, towers, unseen):
             "conflict": conflict(drawing, parts, towers["captions"], sounds)}
 
 
+def seconds_of_training(seed):
+    """What all new parts of this chapter took."""
+    folder = FOLDER / "seeds" / str(seed) if seed else FOLDER
+    return {name: read_about(folder / f"{name}.safetensors")["seconds"] for name in (*STAGES, "bridge", "joint")}
+
+
 def main(path=None):
     known, unseen = load_captioned_digits(DEVICE)
     results = []
@@ -144,7 +152,7 @@ def main(path=None):
                   "digits alone": run(bridge.recipe(known_sounds, known, parts, seed, terse=1.0)).eval(),
                   "directly": run(directly(known_sounds, known, parts, seed)).eval()}
         agreed = beside(joint.recipe(parts, voice, joint.lessons(known, parts, voice, seed), seed), seed)
-        results.append(measured(seed, parts, voice, agreed, towers, unseen))
+        results.append(measured(seed, parts, voice, agreed, towers, unseen) | {"seconds": seconds_of_training(seed)})
         print(results[-1], flush=True)
     study.keep(__file__, {"pictures": PICTURES, "sounds": SOUNDS, "drawn": COUNT, "weights": WEIGHTS}, results, path)
 

@@ -55,6 +55,11 @@ def over(one, other):
     return lambda kept: [a / b for a, b in zip(one(kept), other(kept), strict=True)]
 
 
+def worst_cell(kept):
+    """A key: of each run, the worst cell of the table of any to any, in percent."""
+    return [100 * min(share for row in run["table"].values() for share in row) for run in kept["results"]]
+
+
 def distance(name):
     """Of a cloud, each run: drawn to real points over real to real ones."""
     return lambda kept: [fsum(run["w2"]) / fsum(kept["results"][name]["real"]) for run in kept["results"][name]["runs"]]
@@ -198,6 +203,23 @@ GOALS = [
     Goal(10, "a film of 8 frames, seconds", "<=", 0.5, "motion", number(..., "seconds a film")),
     Goal(10, "watermark at alpha 1, % of frames", ">=", 95, "motion_watermark", percent(..., "alpha 1", "marked")),
     Goal(10, "watermark at alpha 0, % of frames", "<=", 1, "motion_watermark", percent(..., "alpha 0", "marked")),
+    Goal(11, "sounds of unseen speakers, digit read, %", ">=", 98, "sound", percent(..., "unseen", 0)),
+    Goal(11, "drawn sounds: digit as asked, %", ">=", 95, "sound", percent(..., "drawn", 0)),
+    Goal(11, "drawn sounds: pitch as asked, %", ">=", 95, "sound", percent(..., "drawn", 1)),
+    Goal(11, "drawn sounds: speed as asked, %", ">=", 95, "sound", percent(..., "drawn", 2)),
+    Goal(11, "a drawn sound, of 90 at once, seconds", "<=", 1 / 20, "sound", number(..., "seconds a sound")),
+    Goal(11, "a synthesised sound, milliseconds", "<=", 5, "sound",
+         number(..., "synthesis, seconds a sound", times=1000)),
+    Goal(11, "bridge: picture finds a sound of its digit, %", ">=", 90, "any_to_any",
+         percent(..., "captions", "picture finds sound")),
+    Goal(11, "any to any: the worst of the 18 cells, %", ">=", 85, "any_to_any", worst_cell),
+    Goal(11, "without a caption: digit seen = digit heard, %", ">=", 85, "joint", percent(..., "as it is", "agree")),
+    Goal(11, "drawn together: frechet of pictures over apart", "<=", 1.2, "joint",
+         over(number(..., "as it is", "frechet, pictures", 0), number(..., "apart", "frechet, pictures", 0))),
+    Goal(11, "drawn together: frechet of sounds over apart", "<=", 1.2, "joint",
+         over(number(..., "as it is", "frechet, sounds", 0), number(..., "apart", "frechet, sounds", 0))),
+    Goal(11, "all new parts: seconds of training", "<=", 180, "any_to_any",
+         lambda kept: [fsum(run["seconds"].values()) for run in kept["results"]]),
 ]
 
 
