@@ -1,7 +1,8 @@
 """Spoken digits from a source and a filter: a voice of our own, which is synthetic and says so.
 
 Voiced sounds are harmonics of a gliding pitch, filtered by three moving formants; hissing sounds are shaped noise.
-[Fant 1960; formants of the vowels: Peterson & Barney 1952, table II, men; of the consonants: Klatt 1980, table III]"""
+[Fant 1960; formants of the vowels: Peterson & Barney 1952, table II, men; of the consonants: Klatt 1980, table III, but
+for the first one of n, which stands for a pole of the nose]"""
 
 import math
 
@@ -47,7 +48,7 @@ def spelled(digit):
 
 def resonance(hertz, formants):
     """How much the throat amplifies a frequency: the product over its formants f, each a resonance of width b, of
-    f^2 / |f^2 - hertz^2 + i hertz b|.                                               [Fant 1960; Klatt 1980]
+    f^2 / |f^2 - hertz^2 + i hertz b|.                              [Fant 1960; Klatt 1980, without (b / 2)^2]
 
     hertz (..., T), formants (..., 3, T) -> (..., T).  Far below the first formant it is 1.
     """

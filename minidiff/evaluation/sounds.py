@@ -12,7 +12,7 @@ QUIET = -30.0                                                    # dB below the 
 
 def autocorrelation(frames):
     """How like itself each frame (..., N) is, shifted by 0, 1, 2, ... samples, without the window's own fall and with 1
-    for no shift: the inverse transform of the power [Wiener-Khinchin]  -> (..., N)"""
+    for no shift: the inverse transform of the power [Wiener-Khinchin]  -> (..., N / 2)"""
     window = torch.hann_window(frames.shape[-1], device=frames.device)
 
     def along(x):
@@ -24,7 +24,7 @@ def autocorrelation(frames):
 
 def read_pitch(waves):
     """The pitch of voices (B, N) in Hz (B,): the median over frames of the shift that fits best, loud and periodic
-    frames counting more.  Twice a period fits as well as one, so an octave costs a little.  [Boersma 1993, eq. 26]"""
+    frames counting more.  Twice a period fits as well as one, so an octave costs a little.  [Boersma 1993, eq. 24]"""
     frames = waves.unfold(-1, FRAME, STEP)                       # (B, T, 512)
     shortest, longest = -(-RATE // HIGHEST), RATE // DEEPEST
     shifts = torch.arange(shortest, longest + 1, device=waves.device)

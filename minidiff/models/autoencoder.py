@@ -21,7 +21,7 @@ class AutoencoderConfig:
 
 
 class Encoder(nn.Module):
-    """Pictures (B, 3, 32, 32) -> mean and log-variance of their latents, each (B, 4, 4, 4)."""
+    """Pictures (B, C, 32, 32) -> mean and log-variance of their latents, each (B, 4, 4, 4)."""
 
     def __init__(self, config):
         super().__init__()
@@ -34,9 +34,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents (B, 4, 4, 4) -> pictures (B, 3, 32, 32).
+    """Latents (B, 4, 4, 4) -> pictures (B, C, 32, 32).
 
-    The last step is tanh: ink is black or full nearly everywhere, and tanh is flat there.
+    The last step is tanh: the ink of digits is black or full nearly everywhere, and tanh is flat there.
     """
 
     def __init__(self, config):
@@ -77,7 +77,7 @@ class Autoencoder(nn.Module):
         self.register_buffer("latent_std", torch.ones(1, channels, 1, 1))
 
     def encode(self, pictures):
-        """Pictures (B, 3, 32, 32) -> their mean latents (B, 4, 4, 4), standardized; no randomness."""
+        """Pictures (B, C, 32, 32) -> their mean latents (B, 4, 4, 4), standardized; no randomness."""
         if not self.training:                                    # there no step waits for a look at the values
             check_pictures(pictures, self.config.channels)
             check(not pictures.shape[2] % 8 and not pictures.shape[3] % 8,
@@ -85,7 +85,7 @@ class Autoencoder(nn.Module):
         return (self.encoder(pictures)[0] - self.latent_mean) / self.latent_std
 
     def decode(self, latents):
-        """Standardized latents (B, 4, 4, 4) -> pictures (B, 3, 32, 32)."""
+        """Standardized latents (B, 4, 4, 4) -> pictures (B, C, 32, 32)."""
         check(self.training or bool(latents.isfinite().all()), "there is NaN or infinity in the latents: too strong a "
               "guidance, or a training that went astray?")
         return self.decoder(latents * self.latent_std + self.latent_mean)

@@ -1,5 +1,5 @@
 """Two frozen denoisers that listen to each other: what is drawn and what is said come to agree.
-[Tang et al. 2023, CoDi: any-to-any generation via composable diffusion, section 3.3]"""
+[Tang et al. 2023, CoDi: any-to-any generation via composable diffusion, section 3.4]"""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ def thoughts(unet, zt, t, null):
 
 
 class Environment(nn.Module):
-    """The environment encoder V: what one machine lets the other know of its noisy latent.  [CoDi eq. 3]
+    """The environment encoder V: what one machine lets the other know of its noisy latent.  [CoDi section 3.4]
 
     Its frozen denoiser looks first; what it thinks, at levels t (B,), becomes tokens (B, 16, D), one per place.  With
     `one_token` there is a single one of length one, the mean of tokens that are not told their column, (B, 1, D).

@@ -1,5 +1,5 @@
 """A bridge: sounds come into the space of captions and pictures, and anything in it can tell a machine what to draw.
-[Tang et al. 2023, CoDi, sections 3.1 and 3.2]"""
+[Tang et al. 2023, CoDi, section 3.2]"""
 
 from dataclasses import dataclass
 
@@ -88,7 +88,7 @@ def told_by_embeddings(parts, embeddings, dictionary, sharpness=SHARPNESS):
 
 
 def mixed(told, weights):
-    """Several conditions as one: C = sum of weight_m C_m, where the weights sum to 1.  [CoDi section 3.1]
+    """Several conditions as one: C = sum of weight_m C_m, where the weights sum to 1.  [CoDi section 3.2]
     told: pairs such as the functions above give -> a pair"""
     check(abs(sum(weights) - 1) < 1e-6, f"the weights of conditions sum to 1, got {weights}")
     return tuple(sum(w * states for w, states in zip(weights, kind, strict=True)) for kind in zip(*told, strict=True))

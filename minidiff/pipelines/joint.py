@@ -1,4 +1,4 @@
-"""Sound and picture together: two frozen machines learn to agree.  [Tang et al. 2023, CoDi, section 3.3]"""
+"""Sound and picture together: two frozen machines learn to agree.  [Tang et al. 2023, CoDi, section 3.4]"""
 
 from dataclasses import dataclass
 
@@ -106,7 +106,7 @@ def apart(parts, voice):
 
 def recipe(parts, voice, pairs, seed=0, config=JointConfig(), steps=None, batch=48, lr=8e-3):
     """Train what lets two frozen machines agree, on `Pairs`: eps of each from both noisy latents at the same level.
-    [CoDi eq. 3]  Of most pairs nothing is said, so that they must agree without words."""
+    [CoDi section 3.4]  Of most pairs nothing is said, so that they must agree without words."""
     with torch.no_grad():
         seen_states = parts.clip.text_states([sentence(row) for row in every_caption()])
         heard_states = sound_states(every_sound().to(parts.device), parts.clip)

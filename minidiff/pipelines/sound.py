@@ -13,7 +13,7 @@ from minidiff.diffusion.guidance import guided
 from minidiff.diffusion.samplers import last, sample
 from minidiff.models.autoencoder import AutoencoderConfig
 from minidiff.models.text_encoder import spoken
-from minidiff.models.unet import LATENTS
+from minidiff.models.unet import LATENTS, LATENTS_LARGE
 from minidiff.pipelines import autoencoder, classifier, denoiser
 from minidiff.pipelines.text2image import TERSE, base_of
 from minidiff.tools.checks import check
@@ -88,7 +88,8 @@ def unet_recipe(known, parts, model, seed=0, steps=None):
         return every[sound_index(drop_words(known.said[rows], TERSE, generator))]
 
     data = checksum(known.checksum, model.state_dict())[:16]
-    recipe = denoiser.recipe(latents, conds, null, seed, LATENTS, budget(full=2_500, small=700, fast=10, given=steps),
+    config = budget(full=LATENTS_LARGE, small=LATENTS, fast=LATENTS)
+    recipe = denoiser.recipe(latents, conds, null, seed, config, budget(full=2_500, small=700, fast=10, given=steps),
                              budget(full=512, small=128, fast=32), decay="linear", levels=(0.25, 1.25),
                              objective={"base": base_of(parts), "data": data})
     recipe.name = STAGES[2]
