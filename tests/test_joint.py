@@ -92,6 +92,15 @@ def test_each_hears_the_other_and_by_mistake_only_itself(unets, own):
     assert (moved == 0).all() if own else (moved > 1e-6).all()
 
 
+def test_without_a_time_axis_nobody_hears_when_a_sound_comes(unets):
+    (xt, t, cond), later = question(), question()[0]
+    later[:, 4:] = later[:, 4:].roll(1, 3)                       # the same sound, a quarter of its time later
+    for timeless in (False, True):
+        denoise = Together(*unets, that_speaks(unets, timeless=timeless), NULLS)
+        moved = (denoise(later, t, cond) - denoise(xt, t, cond))[:, :4].abs().max()
+        assert (moved < 1e-5) == timeless
+
+
 def test_one_token_is_one_vector_of_length_one(unets):
     xt, t, _ = question()
     for config, places in (({}, 16), ({"one_token": True}, 1)):

@@ -18,7 +18,8 @@ from minidiff.models.unet import Stage
 class JointConfig:
     width: int = 64                                              # of the tokens
     heads: int = 4
-    one_token: bool = False                                      # their mean alone, which knows no time
+    one_token: bool = False                                      # their mean alone
+    timeless: bool = False                                       # V is shown the mean over the time of the sound
     captions: bool = True                                        # whether the captions listen, or the stages alone
     own: bool = False                                            # each listens to itself: a mistake, to be tried
 
@@ -105,6 +106,8 @@ class Together(nn.Module):
 
     def tokens(self, halves, t):
         """What each machine tells of its own latent, two of (B, N, D)."""
+        if self.joint.config.timeless:
+            halves = halves[0], halves[1].mean(3, keepdim=True).expand_as(halves[1])
         with torch.no_grad():
             thought = [thoughts(unet, half, t, null) for unet, half, null in zip(self.frozen, halves, self.nulls)]
         return [tell(own, t) for tell, own in zip(self.joint.tell, thought, strict=True)]

@@ -150,16 +150,16 @@ def draw(cond, seeds, parts, voice, joint, guidance=GUIDANCE, below=BELOW, steps
 
 
 @torch.no_grad()
-def draw_beside(sounds, seeds, parts, voice, joint, guidance=GUIDANCE, below=BELOW, steps=STEPS, step=angle_step):
+def draw_beside(sounds, seeds, parts, voice, joint, guidance=GUIDANCE, below=BELOW, steps=STEPS, again=1):
     """Pictures (B, 3, 32, 32) that agree with given sounds, latents (B, 4, 4, 4): after each step the sound is put
-    back, noised to its level, as in inpainting."""
+    back, noised to its level, as in inpainting, and each step is taken `again` times."""
     check(len(sounds) == len(seeds), f"a seed per sound: got {len(sounds)} sounds and {len(seeds)} seeds")
     both = guided_away(together(parts, voice, joint), apart(parts, voice), unsaid(parts, 1), guidance, below)
     known = torch.cat([torch.zeros_like(sounds), sounds], 1)
     mask = torch.zeros_like(known, dtype=torch.bool)
     mask[:, sounds.shape[1]:] = True
     noise = noise_for(seeds, tuple(known.shape[1:])).to(parts.device)
-    walk = sample(both, noise, parts.unet.schedule, steps, inpainting(step, known, mask),
+    walk = sample(both, noise, parts.unet.schedule, steps, inpainting(angle_step, known, mask, again),
                   unsaid(parts, len(sounds)), seeds)
     return parts.autoencoder.decode(last(walk)[:, :sounds.shape[1]]).clamp(-1, 1)
 

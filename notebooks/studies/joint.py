@@ -22,7 +22,8 @@ from minidiff.training.loop import Recipe
 COUNT, SHOWN = budget((600, 6), (600, 6), (40, 2))
 STEPS = budget(joint.STEPS, joint.STEPS, 2)
 UNIFIED = UNetConfig(8, attention=(False,), cond_width=None)     # pictures and sounds as one latent of eight channels
-WAYS = {"the stages alone listen": {"captions": False}, "one token": {"one_token": True}, "own": {"own": True}}
+WAYS = {"the stages alone listen": {"captions": False}, "own": {"own": True}, "one token": {"one_token": True},
+        "no time axis": {"timeless": True}}
 
 
 def tie(one, other):
@@ -105,17 +106,17 @@ def steps_in(seconds, make):
 
 
 @torch.no_grad()
-def given_sound(judge, agreed, pairs, late):
+def given_sound(judge, agreed, pairs, when, late):
     """Sounds are given, and come early or late; pictures are drawn beside them.  -> share with the digit that is heard,
     and the mean lean of the pictures, from 0 for left to 2 for right
 
-    The given latent is put back after each step, noised to its level, as in inpainting.
+    The given latent is put back after each step, noised to its level, as in inpainting, and each step is taken four
+    times.  when: how late the sounds are.
     """
-    early = lateness(to_waves(by_parts(lambda z: judge.voice.autoencoder.decode(z).clamp(-1, 1), pairs.sounds)))
-    rows = (early > 0.7 if late else early < 0.3).nonzero()[:COUNT // 3, 0]
+    rows = (when > 0.7 if late else when < 0.3).nonzero()[:COUNT // 3, 0]
     given, digits = pairs.sounds[rows], pairs.heard[rows, 0]
     pictures = joint.draw_beside(given, range(judge.first, judge.first + len(rows)), judge.parts, judge.voice, agreed,
-                                 steps=STEPS)
+                                 steps=STEPS, again=budget(4, 4, 1))
     seen = read(judge.parts.classifier, pictures)
     return [(seen[:, 0] == digits).float().mean().item(), seen[:, 3].float().mean().item()]
 
@@ -136,6 +137,7 @@ def main(path=None):
         for name, config in WAYS.items():
             ways[name] = run(joint.recipe(parts, voice, pairs, seed, JointConfig(**config))).eval()
         same_steps = joint.recipe(parts, voice, pairs, seed).steps
+        when = lateness(to_waves(by_parts(lambda z: voice.autoencoder.decode(z).clamp(-1, 1), pairs.sounds)))
         plans = {"unified, equal steps": same_steps,
                  "unified, equal seconds": steps_in(seconds, lambda steps: unified(pairs, steps, seed))}
         results.append({
@@ -145,7 +147,7 @@ def main(path=None):
             **{name: judge.drawn(way) for name, way in ways.items()},
             "guidance": [[w, below, judge.drawn(agreed, guidance=w, below=below)]
                          for w, below in ((1.0, 850), (2.0, 850), (4.0, 2_000), (4.0, 500))],
-            "given": {name: [given_sound(judge, way, pairs, late) for late in (False, True)]
+            "given": {name: [given_sound(judge, way, pairs, when, late) for late in (False, True)]
                       for name, way in ways.items()},
             **{name: [steps, drawn_unified(judge, run(unified(pairs, steps, seed)).eval())]
                for name, steps in plans.items()}})
