@@ -5,7 +5,7 @@ import sys
 import time
 
 import torch
-from common import DEVICE, FOLDER, SEEDS, beside, by_parts, machine, parameters
+from common import DEVICE, SEEDS, beside, by_parts, machine, parameters
 from sound import voice_of
 
 from minidiff.data import RATE, SpokenDigits, load_captioned_digits, to_waves
@@ -16,7 +16,6 @@ from minidiff.pipelines import joint
 from minidiff.tools import budget, generator_for, noise_for, show_sound, study
 from minidiff.tools.files import checksum
 from minidiff.training import run, train
-from minidiff.training.checkpoint import read_about
 from minidiff.training.loop import Recipe
 
 COUNT, SHOWN = budget((600, 6), (600, 6), (40, 2))
@@ -97,12 +96,17 @@ def drawn_unified(judge, unet):
                  by_parts(lambda part: judge.voice.autoencoder.decode(part).clamp(-1, 1), z[:, 4:]))
 
 
-def steps_in(seconds, make):
-    """How many steps of a training take so many seconds, judged by its first ones."""
-    going, start = train(make(100)), time.perf_counter()
+def steps_as_long_as(recipe, make):
+    """How many steps of a training make(steps) take as long as another recipe, judged by some steps of both, taken in
+    turn."""
+    both = train(recipe), train(make(100))
+    seconds = [0.0, 0.0]
     for _ in range(budget(20, 20, 2)):
-        next(going)
-    return max(2, round(seconds / (time.perf_counter() - start) * budget(20, 20, 2)))
+        for i, training in enumerate(both):
+            start = time.perf_counter()
+            next(training)
+            seconds[i] += time.perf_counter() - start
+    return max(2, round(recipe.steps * seconds[0] / seconds[1]))
 
 
 @torch.no_grad()
@@ -130,18 +134,16 @@ def main(path=None):
         pairs = joint.lessons(known, parts, voice, seed)
         before = checksum(parts.unet.state_dict(), voice.unet.state_dict())
         agreed = beside(joint.recipe(parts, voice, pairs, seed), seed)
-        folder = FOLDER / "seeds" / str(seed) if seed else FOLDER
-        seconds = read_about(folder / "joint.safetensors")["seconds"]
         judge = Judge(parts, voice, unseen, seed)
         ways = {"as it is": agreed}
         for name, config in WAYS.items():
             ways[name] = run(joint.recipe(parts, voice, pairs, seed, JointConfig(**config))).eval()
-        same_steps = joint.recipe(parts, voice, pairs, seed).steps
+        same = joint.recipe(parts, voice, pairs, seed)
         when = lateness(to_waves(by_parts(lambda z: voice.autoencoder.decode(z).clamp(-1, 1), pairs.sounds)))
-        plans = {"unified, equal steps": same_steps,
-                 "unified, equal seconds": steps_in(seconds, lambda steps: unified(pairs, steps, seed))}
+        plans = {"unified, equal steps": same.steps,
+                 "unified, equal seconds": steps_as_long_as(same, lambda steps: unified(pairs, steps, seed))}
         results.append({
-            "seed": seed, "numbers": parameters(agreed), "seconds": seconds,
+            "seed": seed, "numbers": parameters(agreed),
             "base untouched": checksum(parts.unet.state_dict(), voice.unet.state_dict()) == before,
             "apart": judge.drawn(None), "ceiling": judge.ceiling(pairs),
             **{name: judge.drawn(way) for name, way in ways.items()},
