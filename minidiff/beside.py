@@ -81,14 +81,15 @@ def run_teach(options):
           f'More: python -m minidiff draw --with {options.word} "{asked[6]}" --folder {options.folder}')
 
 
-def beside(options, parts, pipeline, name):
-    """What a pipeline trains beside the machine; the first time it is trained here."""
+def beside(options, parts, pipeline, name, *more):
+    """What a pipeline trains beside the machine, and `more` machines; the first time it is trained here."""
     path = Path(options.folder) / f"{name}.safetensors"
     if not is_finished(path):
         print(f"{path} is trained once, in one to three minutes", file=sys.stderr)
         known, _ = load_captioned_digits(parts.device)
-        train_in_sight(pipeline.recipe(parts, pipeline.lessons(known, parts, options.seed), options.seed), path)
-    return pipeline.load(path, parts)
+        lessons = pipeline.lessons(known, parts, *more, seed=options.seed)
+        train_in_sight(pipeline.recipe(parts, *more, lessons, options.seed), path)
+    return pipeline.load(path, parts, *more)
 
 
 def run_control(options):
@@ -164,15 +165,12 @@ def run_both(options):
     path, caption = figure_path(options, "both.png"), options.caption
     tokenize([split_voice(caption)[0]])                          # before anything is trained
     parts = text2image.load(options.folder)
-    voice, kept = speaking(options, parts), Path(options.folder) / "joint.safetensors"
-    if not is_finished(kept):
-        print(f"{kept} is trained once, in one to three minutes", file=sys.stderr)
-        pairs = joint.lessons(load_captioned_digits(parts.device)[0], parts, voice, options.seed)
-        train_in_sight(joint.recipe(parts, voice, pairs, options.seed), kept)
+    voice = speaking(options, parts)
+    agreed = beside(options, parts, joint, "joint", voice)
     cond = torch.cat(bridge.told_by_captions(parts, [caption] * options.n), 1) if caption else joint.unsaid(
         parts, options.n)
-    pictures, spectrograms = joint.draw(cond, range(options.seed, options.seed + options.n), parts, voice,
-                                        joint.load(kept, parts, voice))
+    seeds = range(options.seed, options.seed + options.n)
+    pictures, spectrograms = joint.draw(cond, seeds, parts, voice, agreed)
     waves = to_waves(spectrograms)
     show_sound.save_wav(waves, path.with_suffix(".wav"), RATE)
     keep_figure(show_sound.both(pictures, waves, spectrograms, RATE, caption), path)

@@ -10,7 +10,7 @@ from minidiff.__main__ import main
 from minidiff.data import RATE, SAMPLES, load_captioned_digits, to_waves
 from minidiff.diffusion import Schedule, guided_away, last, sample, to_eps
 from minidiff.models import LATENTS, Joint, JointConfig, Together, UNet, look_up
-from minidiff.models.joint import thoughts
+from minidiff.models.joint import frozen_features
 from minidiff.pipelines import bridge, joint, sound, text2image
 from minidiff.tools import generator_for
 from minidiff.tools.files import checksum
@@ -76,7 +76,7 @@ def test_before_the_first_step_the_machines_are_what_they_were(unets, config):
 
 def test_thoughts_are_what_the_frozen_denoiser_has_before_its_last_layer(unets):
     xt, t, _ = question()
-    seen = thoughts(unets[0], xt[:, :4], t, NULLS[0])            # (B, 16, 128)
+    seen = frozen_features(unets[0], xt[:, :4], t, NULLS[0])     # (B, 16, 128)
     late = seen[..., 64:].transpose(1, 2).reshape(3, 64, 4, 4)
     eps = to_eps(unets[0].last(late), xt[:, :4], t, unets[0].schedule, "v")
     torch.testing.assert_close(eps, unets[0](xt[:, :4], t, NULLS[0].expand(3, -1, -1)), atol=1e-4, rtol=1e-4)

@@ -75,7 +75,7 @@ def to_spectrograms(waves):
 
 def spread_bands(bands, rounds=50):
     """The power at 129 frequencies whose mel bands come nearest to given ones (B, 32, T) without being negative:
-    power <- power (M' bands) / (M' M power), M the mel bank.                          [Lee & Seung 2001, eq. 4]"""
+    power <- power (M' bands) / (M' M power), M the mel bank.                          [Lee & Seung 2001]"""
     bank = mel_bank().to(bands.device)
     power = bank.T @ bands
     for _ in range(rounds):
@@ -85,7 +85,7 @@ def spread_bands(bands, rounds=50):
 
 def griffin_lim(magnitude, rounds=60, momentum=0.99, seed=0):
     """Waves whose frames have given magnitudes (B, 129, T): keep the magnitudes, take the phases of the nearest wave's
-    frames, and again.  [Griffin & Lim 1984, section III; momentum: Perraudin et al. 2013]  -> (B, 128 T)"""
+    frames, and again.  [Griffin & Lim 1984; momentum: Perraudin et al. 2013]  -> (B, 128 T)"""
     generator = torch.Generator().manual_seed(seed)
     turns = torch.rand(magnitude.shape[1:], generator=generator).to(magnitude.device)
     phases, before = torch.polar(torch.ones_like(turns), 2 * math.pi * turns), 0

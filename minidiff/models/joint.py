@@ -24,7 +24,7 @@ class JointConfig:
     own: bool = False                                            # each listens to itself: a mistake, to be tried
 
 
-def thoughts(unet, zt, t, null):
+def frozen_features(unet, zt, t, null):
     """What a frozen UNet makes of a noisy latent of which nothing is said: its features at the bottom of the U and
     before its last layer, one vector per place.  zt (B, C, H, W), t (B,), null (1, L, D) -> (B, P, 2 C')"""
     text = null.expand(len(zt), -1, -1)
@@ -39,7 +39,7 @@ def thoughts(unet, zt, t, null):
 class Environment(nn.Module):
     """The environment encoder V: what one machine lets the other know of its noisy latent.  [CoDi section 3.4]
 
-    Its frozen denoiser looks first; what it thinks, at levels t (B,), becomes tokens (B, 16, D), one per place.  With
+    The features of its frozen denoiser (B, 16, 2 C), at levels t (B,), become tokens (B, 16, D), one per place.  With
     `one_token` there is a single one of length one, the mean of tokens that are not told their column, (B, 1, D).
     """
 
@@ -50,10 +50,10 @@ class Environment(nn.Module):
         self.row, self.column = nn.Parameter(torch.randn(4, width) / 2), nn.Parameter(torch.randn(4, width) / 2)
         self.block, self.norm2 = Block(width, config.heads), nn.LayerNorm(width)
 
-    def forward(self, thoughts, t):
+    def forward(self, features, t):
         places = self.row[:, None] + (0 if self.one_token else self.column) * torch.ones(1, 4, 1, device=t.device)
         level = self.time(time_embedding(t, self.time.in_features))[:, None]           # (B, 1, D)
-        x = self.block(self.first(self.norm1(thoughts)) + places.flatten(0, 1) + level)
+        x = self.block(self.first(self.norm1(features)) + places.flatten(0, 1) + level)
         return F.normalize(x.mean(1, keepdim=True), dim=-1) if self.one_token else self.norm2(x)
 
 
@@ -109,8 +109,9 @@ class Together(nn.Module):
         if self.joint.config.timeless:
             halves = halves[0], halves[1].mean(3, keepdim=True).expand_as(halves[1])
         with torch.no_grad():
-            thought = [thoughts(unet, half, t, null) for unet, half, null in zip(self.frozen, halves, self.nulls)]
-        return [tell(own, t) for tell, own in zip(self.joint.tell, thought, strict=True)]
+            features = [frozen_features(unet, half, t, null)
+                        for unet, half, null in zip(self.frozen, halves, self.nulls, strict=True)]
+        return [tell(own, t) for tell, own in zip(self.joint.tell, features, strict=True)]
 
     def forward(self, xt, t, cond):
         halves, texts, config = xt.chunk(2, 1), cond.split([null.shape[1] for null in self.nulls], 1), self.joint.config
