@@ -11,7 +11,6 @@ from minidiff.diffusion.schedule import to_eps
 from minidiff.models.adapter import followed, stages_of
 from minidiff.models.attention import Attention
 from minidiff.models.blocks import Block, time_embedding, zero_init
-from minidiff.models.unet import Stage
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,8 @@ def frozen_features(unet, zt, t, null):
     text = null.expand(len(zt), -1, -1)
     time = unet.time_state(t, text)
     x, skips = unet.encode(zt, time, text)
-    bottom = x = unet.middle(x, time, text)
-    for layer in unet.up:
-        x = layer(torch.cat([x, skips.pop()], 1), time, text) if isinstance(layer, Stage) else layer(x)
-    return torch.cat([bottom, x], 1).flatten(2).transpose(1, 2)
+    bottom = unet.middle(x, time, text)
+    return torch.cat([bottom, unet.climb(bottom, skips, time, text)], 1).flatten(2).transpose(1, 2)
 
 
 class Environment(nn.Module):

@@ -105,12 +105,16 @@ class UNet(nn.Module):
             skips.append(x)
         return x, skips
 
-    def decode(self, x, skips, time, cond):
-        """Up the U: x from the bottom, each stage beside the skip that fits, the last one first -> (B, C, H, W)."""
+    def climb(self, x, skips, time, cond):
+        """Up the U: x from the bottom, each stage beside the skip that fits, the last one first -> features."""
         skips = list(skips)
         for layer in self.up:
             x = layer(torch.cat([x, skips.pop()], 1), time, cond) if isinstance(layer, Stage) else layer(x)
-        return F.pixel_shuffle(self.last(x).float(), self.config.patch)
+        return x
+
+    def decode(self, x, skips, time, cond):
+        """Up the U, and out of it: x from the bottom and the skips -> (B, C, H, W)."""
+        return F.pixel_shuffle(self.last(self.climb(x, skips, time, cond)).float(), self.config.patch)
 
     def network(self, xt, t, cond):
         """What the network predicts: xt (B, C, H, W) -> (B, C, H, W)."""

@@ -125,7 +125,7 @@ def recipe(parts, voice, pairs, seed=0, config=JointConfig(), steps=None, batch=
                               torch.where(silent, null, cond)).mean()
 
     return Recipe("joint", lambda: Joint(parts.unet, voice.unet, config), config, loss_of,
-                  budget(full=1_000, small=850, fast=4, given=steps), batch, lr, seed, ema=0.98, decay="linear",
+                  budget(full=1_000, small=700, fast=4, given=steps), batch, lr, seed, ema=0.98, decay="linear",
                   device=parts.device, objective={"base": base_of(parts), "silent": SILENT,
                                                   "data": checksum(pairs.seen, pairs.heard)[:16],
                                                   "voice": checksum(voice.autoencoder.state_dict(),
