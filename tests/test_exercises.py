@@ -209,7 +209,7 @@ ANSWERS = {                                                      # id -> a right
     "11.4": (lambda hertz: 2595 / math.log(10) * torch.log1p(hertz.double() / 700),
              lambda mels: 700 * torch.expm1(mels * math.log(10) / 2595)),
     "11.5": lambda power: torch.stack(                           # no decibel anywhere: a millionth of the loudest
-        [(p / p.max()).clamp_min(1e-6).log() / math.log(1e3) + 1 for p in power.double()]),
+        [(p / p.max()).clamp_min(1e-6).log() / math.log(1e3) + 1 for p in power.double() + 1e-20]),
     "11.7": lambda magnitude, phases, there, back: torch.polar(
         torch.ones_like(magnitude), there(back(torch.polar(magnitude, phases.angle()))).angle()),
     "11.8": lambda frame, rate, lowest, highest: rate / max(     # down from the longest shift

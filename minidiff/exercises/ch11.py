@@ -9,12 +9,6 @@ from minidiff.exercises.form import Exercise, randn, there_and_back
 from minidiff.tools.checks import kind_of
 
 
-def heard(hertz):
-    """At which frequency a tone is heard after sampling: the peak in the spectrum of one second."""
-    tone = torch.cos(2 * math.pi * hertz / RATE * torch.arange(RATE, dtype=torch.float64))
-    return float(torch.fft.rfft(tone).abs().argmax())
-
-
 def glides(answer):
     """Is the loudest frequency of 1,024 samples, at five times, on the line from 150 to 300 Hz?"""
     shares = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
@@ -22,8 +16,10 @@ def glides(answer):
         mine = answer(rate, samples)
         if mine is None:
             return None, ""
-        if mine.shape != (samples,) or not mine.isfinite().all() or not mine.any():
-            return False, f"expected a wave ({samples},) of finite numbers, not all of them zero, got {kind_of(mine)}"
+        if not torch.is_tensor(mine) or mine.shape != (samples,) or not mine.isfinite().all() or not mine.any():
+            hint = "" if torch.is_tensor(mine) else "; `torch.tensor` or `torch.from_numpy` makes a tensor"
+            return False, (f"expected a wave, a tensor ({samples},) of finite numbers that are not all zero, got "
+                           f"{kind_of(mine)}{hint}")
         frames = mine.double().unfold(0, 1024, 1)[(shares * samples).long() - 512] * torch.hann_window(1024)
         hertz, true = torch.fft.rfft(frames, 2**15).abs().argmax(1) * rate / 2**15, 150 + 150 * shares
         reached = (hertz - true).abs().max().item() < 3
@@ -56,10 +52,10 @@ def to_pictures(power):
     return (2 * below / 60 + 1).clamp_min(-1)
 
 
-def drawn(times=10, log=torch.log10, axes=(1, 2), white=2, black=-1):
+def drawn(times=10, log=torch.log10, axes=(1, 2), white=2, black=-1, least=1e-10):
     """Somebody's pictures: their decibels, the axes along which one place is the loudest, and their colors."""
     def answer(power):
-        level = times * log(power.clamp_min(1e-10))
+        level = times * log(power.clamp_min(least))
         return (white * (level - level.amax(axes, keepdim=True)) / 60 + 1).clamp_min(black)
 
     return answer
@@ -83,7 +79,7 @@ def joined(again=lambda w: w, weight=lambda w: w.square(), step=lambda hop, N: h
 def joining_cases():
     return [(randn(1160 + N, B, T, N), window, hop) for B, T, N, hop, window in (
         (2, 5, 11, 3, torch.hann_window(11)), (3, 5, 7, 2, randn(1160, 7).abs() + 0.2),
-        (2, 3, 5, 7, torch.hann_window(5)))]
+        (2, 3, 5, 7, torch.hann_window(5)), (3, 2, 7, 7, torch.hann_window(7).clamp_min(1e-6)))]
 
 
 def one_round(last=lambda frames, magnitude: (frames / frames.abs()).where(frames != 0, 1),
@@ -104,14 +100,6 @@ def rounding_cases():
     return [case(1171, 2, 7, 8, 2), case(1182, 3, 5, 12, 5)]
 
 
-def in_two_parts(answer, *case):
-    """How a round is tried: both parts of the phases; a real number has an imaginary part of zero."""
-    phases = answer(*case)
-    if torch.is_tensor(phases):
-        return {"the real part": phases.real, "the imaginary part": (phases + 0j).imag}
-    return phases
-
-
 def shifted(fit=lambda frame, k: (frame[:len(frame) - k] * frame[k:]).mean(),
             shifts=lambda short, long, N: range(math.ceil(short), math.floor(long) + 1),
             said=lambda rate, k, best: rate / k[best]):
@@ -123,6 +111,12 @@ def shifted(fit=lambda frame, k: (frame[:len(frame) - k] * frame[k:]).mean(),
     return answer
 
 
+def by_whole_hertz(whole):
+    """Somebody who tries whole Hz instead of whole shifts, and how they make a period whole."""
+    return lambda frame, rate, lowest, highest: float(max(range(lowest, highest + 1), key=lambda hertz: (
+        frame[:-whole(rate / hertz)] * frame[whole(rate / hertz):]).mean()))
+
+
 def voices():
     """Frames of noisy voices, the pitch of the third a little above the limits, and that of the fourth below."""
     def voice(seed, N, rate, hertz):
@@ -131,12 +125,13 @@ def voices():
 
     return [(voice(1180 + N, N, rate, hertz), rate, low, high) for N, rate, hertz, low, high in (
         (199, 8000, 148.1, 90, 340), (149, 8000, 111.3, 90, 340), (211, 8000, 307.7, 180, 302),
-        (223, 7919, 97.8, 98.5, 290))]
+        (223, 5003, 97.8, 99, 290))]
 
 
 EXERCISES = [
     Exercise(
-        "11.1", "A tone that is too high", "number", stars=1, minutes=5, reference=lambda: heard(5000), tolerance=1,
+        "11.1", "A tone that is too high", "number", stars=1, minutes=5, tolerance=1, reference=lambda: float(
+            torch.fft.rfft(torch.cos(2 * math.pi * 5000 / RATE * torch.arange(RATE).double())).abs().argmax()),
         prompt="A tone of 5,000 Hz is sampled 8,000 times a second, and no filter comes before the sampling. Then the "
                "samples are played as a sound. Predict the frequency of the tone that is heard, in Hz.",
         reason="From sample to sample the tone makes 5/8 of a turn, and nobody can tell that from 3/8 of a turn "
@@ -157,7 +152,8 @@ EXERCISES = [
                "at its last. The goal is a pitch within 3 Hz of this line, wherever it is measured.",
         signature="my_glide(rate, samples)", shapes="samples in a second, samples in the wave -> a wave (samples,)",
         hints=("How fast does the argument of sin(2π f(t) t) grow? Take its derivative with the product rule.",
-               "The phase is the integral of 2π f(t), just as the distance a car has gone is that of its speed.",
+               "The phase, which is the angle inside the sine, is the integral of 2π f(t), just as the distance a car "
+               "has gone is that of its speed.",
                "If `hertz` is the pitch at every sample, take `(2 * math.pi * hertz / rate).cumsum(0).sin()`.")),
     Exercise(
         "11.3", "One frame, by sums", "code", stars=2, minutes=15, cases=lambda: [(randn(N, N),) for N in (13, 7, 22)],
@@ -199,14 +195,17 @@ EXERCISES = [
             "On the way back you did not subtract the 1.": (mels()[0], mels(one=0)[1]),
             "On the way back you subtracted 1 after you multiplied by 700. Subtract it before.":
                 (mels()[0], lambda mels: 700 * 10 ** (mels / 2595) - 1),
+            "A function goes the wrong way. `my_mel` comes first and gives mel, and `my_hertz` gives Hz.": mels()[::-1],
             "Your two functions do nothing, so each undoes the other.": (lambda hertz: hertz, lambda mels: mels)}),
     Exercise(
         "11.5", "Find the bugs: too dark", "bug", stars=2, minutes=15, broken=to_pictures, reference=drawn(),
-        cases=lambda: [((6 * randn(seed, *size) + 3 * randn(seed + 1, size[0], 1, 1)).exp(),)
-                       for seed, size in ((1151, (3, 5, 7)), (1153, (2, 11, 3)))],
+        cases=lambda: [((6 * randn(seed, *size) + 3 * randn(seed + 1, size[0], 1, 1)).exp()
+                        * (torch.arange(size[0]) < heard)[:, None, None],)
+                       for seed, size, heard in ((1151, (3, 5, 7), 3), (1153, (2, 11, 3), 2), (1155, (3, 2, 5), 2))],
         prompt="The power of each sound becomes a picture. Its loudest place should be 1, and every place that is 60 "
-               "dB or more below that should be −1. This function runs without an error, but the pictures are too "
-               "dark, because there are two bugs in it. Fix both.",
+               "dB or more below that should be −1. In a silent sound every place is the loudest. "
+               "This function runs without an error, but the pictures are too dark, because there are two bugs in it. "
+               "Fix both.",
         hints=("Power is the square of an amplitude. What does that change in decibels?",
                "What does the picture of a quiet sound look like if there is a loud sound in the batch?",
                "Take `10 * power.clamp_min(1e-10).log10()`, and subtract `decibels.amax((1, 2), keepdim=True)`."),
@@ -218,13 +217,15 @@ EXERCISES = [
             "In your pictures each frequency has a place that is 1. A whole picture has only one.": drawn(axes=2),
             "In your pictures each time has a place that is 1. A whole picture has only one.": drawn(axes=1),
             "Your pictures go from 0 to 1, but black is −1.": drawn(white=1, black=0),
-            "What is below −60 dB gets darker than black. Keep the clamp.": drawn(black=-1000)}),
+            "What is below −60 dB gets darker than black. Keep the clamp.": drawn(black=-1000),
+            "A silent sound has power 0, and you took its logarithm, −∞. Keep `clamp_min(1e-10)`.": drawn(least=0)}),
     Exercise(
         "11.6", "From frames to a wave", "code", stars=3, minutes=25, reference=joined(), cases=joining_cases,
         prompt="Frames were cut out of a sound and multiplied by a window, then somebody changed them. Each is a piece "
                "of N samples, and piece t begins at sample t · hop. Griffin and Lim (1984, eq. 6) found the wave whose "
                "frames are nearest to them: multiply each piece by the window once more, add what overlaps, and divide "
-               "every sample by the sum of the squared windows there. Where this sum is below 1e-8, return 0.",
+               "every sample by the sum of the squared windows there. These frames are not padded, so that at the very "
+               "ends there may be no window at all. Where the sum is below 1e-8, return 0.",
         signature="my_overlap(pieces, window, hop)",
         shapes="pieces (B, T, N), window (N,), hop -> waves (B, (T − 1) hop + N)",
         hints=("Begin with two tensors of zeros, `total` for the pieces and `weight` for the squared windows.",
@@ -242,15 +243,20 @@ EXERCISES = [
             "You divided every sample by one number, but near both ends fewer windows overlap.":
                 joined(over=lambda total, weight: total / weight.max()),
             "You divided 0 by 0 where no window reaches.": joined(over=lambda total, weight: total / weight),
+            "You avoided 0 / 0, but a sum that is not 0 can be below 1e-8, too. Return 0 there.":
+                joined(over=lambda total, weight: (total / weight).where(weight > 0, 0.0)),
+            "You kept the divisor away from 0, but where the sum is below 1e-8, the result must be 0.":
+                joined(over=lambda total, weight: total / weight.clamp_min(1e-8)),
             "You put the pieces end to end. They begin `hop` samples apart.": joined(step=lambda hop, N: N),
             "You moved on by half a window, but `hop` may be another number.": joined(step=lambda hop, N: N // 2)}),
     Exercise(
-        "11.7", "One round of Griffin and Lim", "code", stars=3, minutes=20, reference=one_round(),
-        cases=rounding_cases, run=in_two_parts,
+        "11.7", "One round of Griffin and Lim", "code", stars=2, minutes=15, reference=one_round(),
+        cases=rounding_cases,
         prompt="The magnitudes of frames are known, and the phases, complex numbers of length one, are only a guess. A "
                "round of Griffin and Lim improves the guess: `back` turns the frames that have these magnitudes and "
-               "phases into waves, and `there` turns the waves into new frames. Return the phases of the new frames, "
-               "with a 1 wherever a number in them is exactly zero.",
+               "phases into waves, and `there` turns the waves into new frames. Return the phases of the new frames. "
+               "Where a number in them is exactly zero, return 1, so that its known magnitude is not lost in the next "
+               "round.",
         signature="my_round(magnitude, phases, there, back)",
         shapes="magnitude and phases (B, F, T); there: waves -> frames; back: frames -> waves; gives phases (B, F, T)",
         hints=("Magnitudes times phases are frames, and `back` makes waves of them.",
@@ -262,14 +268,19 @@ EXERCISES = [
             "You went to the waves without the magnitudes.": one_round(first=lambda magnitude, phases: phases),
             "You multiplied the new phases by the magnitudes. Leave that to the next round.":
                 one_round(lambda new, m: torch.polar(m, new.angle())),
+            "You multiplied the new phases by the magnitudes, and where a new frame is zero, you divided 0 by 0.":
+                one_round(lambda new, m: m * new / new.abs()),
+            "You divided by the known magnitudes. Divide each number by its own length.":
+                one_round(lambda new, m: new / m),
             "You returned only the real part. A phase is complex.": one_round(lambda new, m: new.angle().cos()),
             "Those are angles φ. Return cos φ + i sin φ.": one_round(lambda new, m: new.angle()),
             "Your phases turn backward. Divide a frame by its length, not its length by the frame.":
-                one_round(lambda new, m: torch.polar(m**0, -new.angle())),
+                one_round(lambda new, m: new.abs() / new),
             "Where a new frame is zero, you return 0. Return 1 there.": one_round(lambda new, m: new.sgn()),
             "Where a new frame is zero, you divide 0 by 0. Return 1.": one_round(lambda new, m: new / new.abs())}),
     Exercise(
         "11.8", "How high is the voice?", "code", stars=3, minutes=20, reference=shifted(), cases=voices,
+        run=lambda answer, *case: 1.0 * pitch if torch.is_tensor(pitch := answer(*case)) else pitch,
         prompt="A voice repeats itself, so a frame of it looks most like itself if it is shifted by one period. To see "
                "how well a shift by k samples fits, take the mean of frame[n] · frame[n + k] over all n for which both "
                "are in the frame. Try every whole k for which the pitch rate / k is between `lowest` and `highest`, "
@@ -285,8 +296,13 @@ EXERCISES = [
                 shifted(lambda frame, k: (frame[:len(frame) - k] * frame[k:]).sum()),
             "`roll` wraps around, so the end of your frame meets its beginning. Leave these terms out.":
                 shifted(lambda frame, k: (frame * frame.roll(k)).mean()),
-            "That is the period in samples. The pitch is rate / k.": shifted(said=lambda rate, k, best: k[best]),
+            "That is the period in samples. The pitch is rate / k.": shifted(said=lambda rate, k, best: 1.0 * k[best]),
             "That is the period in seconds. Divide 1 by it.": shifted(said=lambda rate, k, best: k[best] / rate),
+            "You took 8,000 for the sample rate. It is `rate`, which may be another number.":
+                lambda frame, rate, *limits: shifted()(frame, 8000, *limits),
+            "You divided 8,000 by k. Divide `rate` by it.": shifted(said=lambda rate, k, best: 8000 / k[best]),
+            "You tried every whole Hz and rounded its period. Try every whole shift instead.": by_whole_hertz(round),
+            "You tried every whole Hz and rounded its period down. Try every whole shift instead.": by_whole_hertz(int),
             "`argmax` counts from your first shift. Add that shift.": shifted(said=lambda rate, k, best: rate / best),
             "You tried a shift of 0. It always fits.": shifted(shifts=lambda short, long, N: range(int(long) + 1)),
             "You tried shifts below rate / highest.": shifted(shifts=lambda short, long, N: range(1, int(long) + 1)),

@@ -42,11 +42,11 @@ class Given(Stage):
 
 
 def wire(x, downs, middle, ups):
-    """`UNet.encode`, the middle, and `UNet.decode` of given layers, without time and condition."""
+    """`UNet.encode`, the middle, and `UNet.climb` of given layers, without time and condition."""
     parts = SimpleNamespace(config=SimpleNamespace(patch=1), first=lambda x: x, down=downs,
-                            up=[Given(up) for up in ups], last=lambda x: x)
+                            up=[Given(up) for up in ups])
     low, skips = UNet.encode(parts, x, None, None)
-    return UNet.decode(parts, middle(low), skips, None, None)
+    return UNet.climb(parts, middle(low), skips, None, None)
 
 
 def wire_cases():

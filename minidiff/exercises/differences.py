@@ -34,7 +34,8 @@ def difference(expected, got, tolerance=1e-4):
         hint = "; `eigvals` are complex by type only: take `.real`" if got.is_complex() else hint
         return f"expected {_family(expected)}, got {_family(got)} ({str(got.dtype)[6:]}){hint}"
     if expected.is_complex():
-        return difference(torch.view_as_real(expected), torch.view_as_real(got), tolerance)
+        expected, got = ({"the real part": x.real, "the imaginary part": x.imag} for x in (expected, got))
+        return _in_parts(expected, got, tolerance)
     expected, got = expected.double(), got.double()
     try:
         assert_close(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
