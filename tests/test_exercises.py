@@ -220,8 +220,8 @@ ANSWERS = {                                                      # id -> a right
     "11.11": (lambda noise, rho: noise @ torch.linalg.cholesky(torch.tensor([[1, rho], [rho, 1]])).T,
               lambda pairs, rho: torch.linalg.solve_triangular(
         torch.linalg.cholesky(torch.tensor([[1, rho], [rho, 1]])), pairs.T, upper=False).T),
-    "11.12": lambda xt, yt, rho, a: a / 2 * (                    # x0 + y0 and x0 - y0 know nothing of each other
-        (1 + rho) / (1 + a * a * rho) * (xt + yt) + (1 - rho) / (1 - a * a * rho) * (xt - yt)),
+    "11.12": lambda xt, yt, rho, a, b: (                         # first what yt says, then what is new in xt
+        b * rho * yt + a * (1 - (b * rho)**2) / (1 - (a * b * rho)**2) * (xt - a * b * rho * yt)),
     "11.13": lambda picture, sound, tell_picture, tell_sound, listen_picture, listen_sound: tuple(
         listen(x, tell(other)) for listen, x, tell, other in (
             (listen_picture, picture, tell_sound, sound), (listen_sound, sound, tell_picture, picture))),

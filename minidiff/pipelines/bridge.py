@@ -23,7 +23,7 @@ SHARPNESS = 40.0                                                 # of a look-up 
 
 
 def recipe(spoken_digits, captioned, parts, seed=0, config=BridgeConfig(), steps=None, batch=128, lr=4e-3,
-                  terse=0.5):
+           terse=0.5):
     """Train a tower of sounds against the frozen text tower: a sound of a seven belongs to every caption of a seven.
     [CoDi section 3.2, bridging alignment]
 
