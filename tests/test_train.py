@@ -273,7 +273,7 @@ def test_ctrl_c_in_a_step_costs_what_was_not_saved_and_the_same_command_goes_on(
         command = ["train", "--folder", str(tmp_path), "--save-every", str(save_every)]
         hook = register_optimizer_step_post_hook(lambda *_: len(calls) == 5 and moment.startswith("b") and ctrl_c())
         if moment.startswith("w"):
-            patch.setattr("minidiff.__main__.tqdm.set_postfix", lambda *_, **more: len(calls) == 5 and ctrl_c())
+            patch.setattr("minidiff.beside.tqdm.set_postfix", lambda *_, **more: len(calls) == 5 and ctrl_c())
         try:
             assert main(command) == 130
         finally:
