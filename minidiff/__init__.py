@@ -12,6 +12,7 @@ The house, in reading order: the subject first, the machinery after it.
         grammar.py          the language of captions: its texts, their shares, its exact entropy
         rendering.py        a digit becomes thick or thin, leans, and is colored
         captioned_digits.py digits with every rendering and caption, and random batches of them
+        skewed.py           digits of which one mostly has one color
         ink.py              where the ink is in a photo or a scan, and how MNIST would have written it down
         pictures.py         the door for a person's own pictures: any file becomes one that the networks know
         edits.py            instructions that change a picture, such as "make it red"
@@ -58,6 +59,7 @@ The house, in reading order: the subject first, the machinery after it.
         readers.py          what is in a picture: its digit, color, stroke and lean
         wishes.py           did a wish come true for which the captions have no word?
         metrics.py          accuracy, Frechet distance, diversity, PSNR, recall, nearest neighbors
+        groups.py           the share that is right in each group, and so in the worst
         clouds.py           Wasserstein distance, modes found, loss above the exact floor
         likelihood.py       bits per pixel
         motion.py           what moves in a film, and is it the same digit?
@@ -81,6 +83,7 @@ The house, in reading order: the subject first, the machinery after it.
         sound.py            trains the machine that speaks
         bridge.py           trains the tower of sounds; what pictures and sounds tell a machine to draw
         joint.py            teaches two machines to agree
+        bias.py             machines and readers that learn from skewed digits, and ways to repair them
 
     training/               how anything is trained
         loop.py             the recipe and the training loop, which can be killed and goes on

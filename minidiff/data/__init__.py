@@ -57,6 +57,7 @@ from minidiff.data.ink import PictureError
 from minidiff.data.pictures import open_picture, open_square
 from minidiff.data.rendering import RGB, lean_of, moments, render_styles, stroke_width, tint
 from minidiff.data.skeletons import open_sketch, thin
+from minidiff.data.skewed import SkewedDigits
 from minidiff.data.sounds import HERTZ, PHONES, PITCHES, RATE, SAMPLES, SECONDS, SPEEDS, resonance, speak
 from minidiff.data.spectrograms import griffin_lim, istft, mel, mel_bank, spread_bands, stft, to_spectrograms, to_waves
 from minidiff.data.spoken import (

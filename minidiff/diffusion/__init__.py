@@ -18,7 +18,15 @@ from minidiff.diffusion.flow import (
     quantile_map,
     straightness,
 )
-from minidiff.diffusion.guidance import clipped, doubly_guided, guided, guided_away, in_windows, inpainting
+from minidiff.diffusion.guidance import (
+    clipped,
+    doubly_guided,
+    guidance_target,
+    guided,
+    guided_away,
+    in_windows,
+    inpainting,
+)
 from minidiff.diffusion.levels import karras_levels, sample_levels, spaced_by_snr, spaced_levels
 from minidiff.diffusion.losses import WEIGHTS, denoising_loss, drop_condition
 from minidiff.diffusion.samplers import annealed_langevin, ddim_step, ddpm_step, heun_step, langevin_step, last, sample

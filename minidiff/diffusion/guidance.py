@@ -32,6 +32,20 @@ def guided(denoise, null, w, below=math.inf):
     return denoise_guided
 
 
+def guidance_target(cond, uncond, w):
+    """The shares (K,) that guidance aims at: cond^w uncond^(1 - w), divided by their sum.
+    [p(x | c) p(c | x)^(w - 1) by Bayes: Ho & Salimans 2022, section 3.1]
+
+    cond, uncond (K,): the shares of K kinds with and without the condition, where nothing else tells them apart.
+
+    >>> guidance_target(torch.tensor([0.75, 0.25]), torch.tensor([0.5, 0.5]), 2)      # 9/16 against 1/16
+    tensor([0.9000, 0.1000])
+    """
+    check(cond.shape == uncond.shape and bool((uncond > 0).all()), "for each kind a share with the condition, and one "
+          f"without it that is not 0; got {cond.tolist()} and {uncond.tolist()}")
+    return (w * cond.log() + (1 - w) * uncond.log()).softmax(-1)
+
+
 def guided_away(denoise, without, null, w, below=math.inf):
     """Guidance away from another denoiser: without(xt, null) + w (denoise(xt, cond) - without(xt, null)).
 

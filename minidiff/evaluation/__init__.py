@@ -1,6 +1,7 @@
 """Numbers about quality: is it what was asked for, and how far is it from the truth?"""
 
 from minidiff.evaluation.clouds import coverage, floor_and_excess, wasserstein
+from minidiff.evaluation.groups import by_group
 from minidiff.evaluation.likelihood import bits_of, reading_table
 from minidiff.evaluation.metrics import (
     accuracy,
