@@ -107,7 +107,7 @@ The house, in reading order: the subject first, the machinery after it.
         answers.py          reads a file of answers in whatever form it is handed in
         differences.py      what is wrong with an outcome, in words
         ch1.py ch1b.py ch2.py ch2b.py ch3.py ch4.py ch4b.py ch5.py ch6.py ch6b.py ch7.py ch7b.py ch8.py
-        ch9.py ch9b.py ch10.py ch10b.py ch11.py ch11b.py
+        ch9.py ch9b.py ch10.py ch10b.py ch11.py ch11b.py ch13.py
                             one per notebook
 
 Where does a new thing go?

@@ -228,6 +228,16 @@ ANSWERS = {                                                      # id -> a right
     "11.14": lambda kinds, count, chance: torch.stack(           # in a table of which kind each sound is
         [rows[int(share * len(rows))] for kind, share in zip(kinds, chance)
          for rows in ((torch.arange(len(count)).repeat_interleave(count) == kind).nonzero()[:, 0],)]),
+    "13.2": lambda cond, uncond, w: F.normalize(                 # how much more common, once more for each w above 1
+        cond.double() * (cond.double() / uncond) ** (w - 1), p=1, dim=0),
+    "13.4": lambda right, group, count: min(
+        sum(mine) / len(mine) for kind in range(count) if (mine := right[group == kind].tolist())),
+    "13.5": lambda digits, colors: torch.tensor(                 # the chance of a color, and what it should be
+        [1 / 7 / float((colors[digits == digit] == color).double().mean())
+         for digit, color in zip(digits.tolist(), colors.tolist())]),
+    "13.6": (lambda shares, weights: (shares.double().log() + weights.log()).softmax(-1),
+             lambda skewed, weights: F.normalize(skewed.double() / weights, p=1, dim=-1)),
+    "13.7": lambda answers: sum(len(set(column)) > 1 for column in answers.T.tolist()) / answers.shape[1],
 }
 
 

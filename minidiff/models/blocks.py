@@ -30,6 +30,9 @@ def zero_init(layer):
     return layer
 
 
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}                     # along a trajectory, in a picture
+
+
 def norm(channels):
     """GroupNorm with 16 channels in each group, where they divide evenly."""
     return nn.GroupNorm(max(1, channels // 16) if channels % 16 == 0 else 1, channels)
@@ -39,32 +42,34 @@ class ResBlock(nn.Module):
     """x + two convolutions, told the time by a scale and a shift of the second norm.
     [DDPM app. B; scale and shift: ADM section 3.1]
 
-    x (B, C, H, W), time (B, D) or None -> (B, C', H, W).  The last convolution starts at zero.
+    x (B, C, H, W), time (B, D) or None -> (B, C', H, W).  The last convolution starts at zero.  dims: 2 for pictures,
+    1 for trajectories (B, C, T).
     """
 
-    def __init__(self, c_in, c_out, time_width=None):
+    def __init__(self, c_in, c_out, time_width=None, dims=2):
         super().__init__()
+        conv = CONVOLUTIONS[dims]
         self.norm1 = norm(c_in)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.conv1 = conv(c_in, c_out, 3, padding=1)
         self.norm2 = norm(c_out)
-        self.conv2 = zero_init(nn.Conv2d(c_out, c_out, 3, padding=1))
+        self.conv2 = zero_init(conv(c_out, c_out, 3, padding=1))
         self.time = zero_init(nn.Linear(time_width, 2 * c_out)) if time_width else None
-        self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+        self.skip = conv(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x, time=None):
         y = self.norm2(self.conv1(F.silu(self.norm1(x))))
         if self.time is not None:
-            scale, shift = self.time(time)[:, :, None, None].chunk(2, 1)
+            scale, shift = self.time(time).view(len(y), -1, *[1] * (y.ndim - 2)).chunk(2, 1)
             y = y * (1 + scale) + shift
         return self.skip(x) + self.conv2(F.silu(y))
 
 
 class Down(nn.Module):
-    """Half the size, by a convolution that takes every second pixel."""
+    """Half the size, by a convolution that takes every second pixel, or every second point of a trajectory."""
 
-    def __init__(self, c_in, c_out):
+    def __init__(self, c_in, c_out, dims=2):
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, 3, stride=2, padding=1)
+        self.conv = CONVOLUTIONS[dims](c_in, c_out, 3, stride=2, padding=1)
 
     def forward(self, x):
         return self.conv(x)
@@ -73,18 +78,19 @@ class Down(nn.Module):
 class Up(nn.Module):
     """Double the size: each place is computed as four channels, then spread out.  [Shi et al. 2016, pixel shuffle]
 
-    The four start equal, which is nearest-neighbor upsampling and shows no checkerboard.
+    The four start equal, which is nearest-neighbor upsampling and shows no checkerboard.  Of a trajectory they are two.
     """
 
-    def __init__(self, c_in, c_out):
+    def __init__(self, c_in, c_out, dims=2):
         super().__init__()
-        self.conv = nn.Conv2d(c_in, 4 * c_out, 3, padding=1)
+        self.conv, parts = CONVOLUTIONS[dims](c_in, 2**dims * c_out, 3, padding=1), 2**dims
         with torch.no_grad():
-            self.conv.weight.copy_(self.conv.weight[::4].repeat_interleave(4, 0))
-            self.conv.bias.copy_(self.conv.bias[::4].repeat_interleave(4, 0))
+            self.conv.weight.copy_(self.conv.weight[::parts].repeat_interleave(parts, 0))
+            self.conv.bias.copy_(self.conv.bias[::parts].repeat_interleave(parts, 0))
 
     def forward(self, x):
-        return F.pixel_shuffle(self.conv(x), 2)
+        x = self.conv(x)
+        return F.pixel_shuffle(x, 2) if x.ndim == 4 else x.unflatten(1, (-1, 2)).transpose(2, 3).flatten(2)
 
 
 def conv_tower(channels, widths, blocks):

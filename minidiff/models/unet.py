@@ -2,13 +2,14 @@
 [Ronneberger et al. 2015; as a denoiser: DDPM app. B; with captions: Rombach et al. 2022, section 3.3]"""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from minidiff.diffusion.schedule import SCHEDULES, to_eps
-from minidiff.models.blocks import Block, Down, ResBlock, Up, norm, time_embedding, zero_init
+from minidiff.models.blocks import CONVOLUTIONS, Block, Down, ResBlock, Up, norm, time_embedding, zero_init
 from minidiff.tools.checks import check
 
 
@@ -27,6 +28,18 @@ class UNetConfig:
     predicts: str = "v"
     schedule: str = "cosine"                                     # or "straight": flow matching
     in_channels: int | None = None                               # where more comes in than goes out: an editor
+    dims: ClassVar[int] = 2                                      # of a picture
+
+
+@dataclass(frozen=True)
+class TrajectoryConfig(UNetConfig):
+    """The settings of a UNet of trajectories (B, C, T): points in time instead of pixels in a square."""
+
+    channels: int = 3                                            # x, y, and whether the pen is down
+    widths: tuple = (48, 64)
+    attention: tuple = (False, False)
+    pooled: bool = True
+    dims: ClassVar[int] = 1
 
 
 LATENTS = UNetConfig(attention=(False,), pooled=True)            # 16 places: to look once is enough
@@ -40,7 +53,7 @@ class Stage(nn.Module):
 
     def __init__(self, c_in, c_out, time_width, attention, config):
         super().__init__()
-        self.res = ResBlock(c_in, c_out, time_width)
+        self.res = ResBlock(c_in, c_out, time_width, config.dims)
         self.look = Block(c_out, config.heads, config.cond_width) if attention else None
 
     def forward(self, x, time, cond):
@@ -68,7 +81,8 @@ class UNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(widths[0], time_width), nn.SiLU(),
                                   nn.Linear(time_width, time_width), nn.SiLU())
         self.pooled = nn.Linear(config.cond_width, time_width) if config.pooled else None
-        self.first = nn.Conv2d((config.in_channels or config.channels) * squares, widths[0], 3, padding=1)
+        conv = CONVOLUTIONS[config.dims]
+        self.first = conv((config.in_channels or config.channels) * squares, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, width = [widths[0]], widths[0]                    # channels of each skip connection
         for i, (wide, attention) in enumerate(zip(widths, config.attention, strict=True)):
@@ -77,7 +91,7 @@ class UNet(nn.Module):
                 skips.append(wide)
                 width = wide
             if i + 1 < len(widths):
-                self.down.append(Down(wide, wide))
+                self.down.append(Down(wide, wide, config.dims))
                 skips.append(wide)
         self.middle = Stage(width, width, time_width, config.middle, config)
         for i, (wide, attention) in reversed(list(enumerate(zip(widths, config.attention, strict=True)))):
@@ -86,9 +100,9 @@ class UNet(nn.Module):
                 width = wide
             if i:
                 width = widths[i - 1]
-                self.up.append(Up(wide, width))
+                self.up.append(Up(wide, width, config.dims))
         self.last = nn.Sequential(norm(width), nn.SiLU(),
-                                  zero_init(nn.Conv2d(width, config.channels * squares, 3, padding=1)))
+                                  zero_init(conv(width, config.channels * squares, 3, padding=1)))
 
     def time_state(self, t, cond):
         """What every residual block is told: the level, and where asked for the mean of the condition -> (B, D)."""

@@ -82,9 +82,12 @@ def equal_weights(said):
     return digit.bincount()[digit] / len(COLORS) / group.bincount()[group]
 
 
-def evened(pictures, said, parts, first=0, digit=SEVEN, **settings):
+def evened(pictures, said, draw, digit=SEVEN):
     """The same number of pictures, but of `digit` as many in each color: those of which there are too many give way to
-    drawings of the others, with the seeds from `first` on.  -> pictures, said, and which are drawings (N,)"""
+    drawings of the others.  -> pictures, said, and which are drawings (N,)
+
+    draw(said) -> pictures: who draws them.
+    """
     said, group = said.clone(), groups_of(said)
     want = int((said[:, 0] == digit).sum()) // len(COLORS)
     spare, lacking = [], []
@@ -95,7 +98,7 @@ def evened(pictures, said, parts, first=0, digit=SEVEN, **settings):
     spare = torch.cat(spare)[:len(lacking)]
     said[spare, 1] = torch.tensor(lacking[:len(spare)], device=said.device)
     pictures, new = pictures.clone(), torch.zeros(len(said), dtype=torch.bool, device=said.device)
-    pictures[spare] = drawn(said[spare], range(first, first + len(spare)), parts, **settings).to(pictures.device)
+    pictures[spare] = draw(said[spare])
     new[spare] = True
     return pictures, said, new
 

@@ -55,6 +55,16 @@ def over(one, other):
     return lambda kept: [a / b for a, b in zip(one(kept), other(kept), strict=True)]
 
 
+def closed(*measure):
+    """A key: of each run, how much of the way from skewed to balanced the synthesized arm goes, in percent; each arm is
+    the mean over its training sets."""
+    def mean(run, way):
+        return sum(found[way][measure[0]] for found in run["sets"]) / len(run["sets"])
+
+    return lambda kept: [100 * (mean(run, "synthesized") - mean(run, "skewed"))
+                         / (mean(run, "balanced") - mean(run, "skewed")) for run in kept["results"]]
+
+
 def worst_cell(kept):
     """A key: of each run, the worst cell of the table of any to any, in percent."""
     return [100 * min(share for row in run["table"].values() for share in row) for run in kept["results"]]

@@ -9,8 +9,7 @@ from common import DEVICE, SEEDS, beside, by_parts, machine
 from skewed import captions
 
 from minidiff.data import UNSAID, SkewedDigits, load_captioned_digits
-from minidiff.data.rendering import lean_of
-from minidiff.evaluation import by_group, diversity, frechet_with_floor, ink_of, read
+from minidiff.evaluation import by_group, diversity, frechet_with_floor, radius, read
 from minidiff.pipelines import bias
 from minidiff.tools import budget, generator_for, study
 from minidiff.training import run
@@ -41,7 +40,9 @@ def arms(parts, known, seed, number):
     pictures, said = SkewedDigits(known, SHARE).sample(PICTURES, generator_for(seed, 70 + number, device=DEVICE))
     fair = SkewedDigits(known, 1 / 7).sample(PICTURES, generator_for(seed, 80 + number, device=DEVICE))
     weights = bias.equal_weights(said)
-    mended, mended_said, new = bias.evened(pictures, said, parts, 1_000_000 * seed + 10_000 * number)
+    first = 1_000_000 * seed + 10_000 * number
+    mended, mended_said, new = bias.evened(
+        pictures, said, lambda rows: bias.drawn(rows, range(first, first + len(rows)), parts))
     drawings = read(parts.classifier, mended[new])
     right = (drawings[:, :2] == mended_said[new][:, :2]).all(1).float().mean().item()
     return {"skewed": (pictures, said), "oversampled": (pictures, said, weights),
@@ -66,15 +67,15 @@ def readers(parts, known, unseen, seed):
 
 @torch.no_grad()
 def crowd(parts, real, said, edges, seed):
-    """What a machine draws: how right, how varied, how much of it as far out as one real digit in ten, how red."""
+    """What a machine draws: how right, how varied, how red, how much as small or large as one real digit in ten."""
     seeds = range(1_000_000 * seed, 1_000_000 * seed + COUNT)
     pictures = bias.drawn(said, seeds, parts)
     terse = bias.drawn(captions(bias.SEVEN, [UNSAID] * COUNT), seeds, parts)
-    found, lean = read(parts.classifier, pictures), lean_of(ink_of(pictures))
-    low, high = edges[:, said[:, 3]]
+    found, size = read(parts.classifier, pictures), radius(pictures)
+    low, high = edges[:, said[:, 0]]
     return {"right": (found == said).all(1).float().mean().item(),
             "digit": (found[:, 0] == said[:, 0]).float().mean().item(),
-            "diversity": diversity(pictures, said), "far out": ((lean < low) | (lean > high)).float().mean().item(),
+            "diversity": diversity(pictures, said), "far out": ((size < low) | (size > high)).float().mean().item(),
             "frechet": frechet_with_floor(by_parts(parts.classifier.features, pictures), real, said.repeat(2, 1)[:, 0]),
             "red": (read(parts.classifier, terse)[:, 1] == bias.RED).float().mean().item()}
 
@@ -85,8 +86,8 @@ def generations(parts, known, unseen, seed):
     _, said = digits.sample(COUNT, generator_for(seed, 91, device=DEVICE))
     rows = said.repeat(2, 1)
     pictures = known.render(known.rows_for(rows[:, 0], generator_for(seed, 92, device=DEVICE)), rows)
-    lean = lean_of(ink_of(pictures))
-    edges = torch.stack([torch.stack([lean[rows[:, 3] == i].quantile(q) for i in range(3)]) for q in (0.05, 0.95)])
+    edges = torch.stack([torch.stack([radius(pictures[rows[:, 0] == digit]).quantile(q) for digit in range(10)])
+                         for q in (0.05, 0.95)])
     real = by_parts(parts.classifier.features, pictures)
     found = [{"diversity": diversity(pictures[:COUNT], said)}]
     for generation in range(GENERATIONS + 1):
