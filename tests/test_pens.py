@@ -1,5 +1,7 @@
 """The pen finds the strokes that were drawn, in the order of its rule, and draws them again where they were."""
 
+import math
+
 import pytest
 import torch
 
@@ -9,8 +11,7 @@ from minidiff.tools import generator_for
 
 L = ((0, 0), (0, 11), (7, 11))                                   # corners x, y, one below the other and to the right
 T = ((0, 0), (12, 0), (6, 0), (6, 9))
-CIRCLE = [(torch.tensor(k * torch.pi / 20).sin() * 0.4, -torch.tensor(k * torch.pi / 20).cos() * 0.6)
-          for k in range(41)]
+CIRCLE = [(0.4 * math.sin(k * math.pi / 20), -0.6 * math.cos(k * math.pi / 20)) for k in range(41)]
 
 
 def skeleton(*corners, size=19):
@@ -84,12 +85,12 @@ def test_two_strokes_take_one_lift_and_points_lie_evenly():
 
 @pytest.mark.parametrize("corners", [((-0.5, -0.5), (0.5, -0.4), (-0.1, 0.7)), ((0.4, -0.6), (-0.4, 0.0), (0.3, 0.6))])
 def test_what_was_drawn_comes_back_within_a_pixel(corners):
-    """Both ways round: no traced point is off the line, and no pixel of the line is far from what was traced."""
+    """No traced point is off the line; thinning cuts ends short by the pen's radius, and sharp corners by more."""
     line = drawn(corners)
     traced = trace(write(line), generator_for(0))
     on_line, on_traced = pen_distance(line), pen_distance(traced)
-    assert on_line[on_traced < 0.5].max() < 1.5 and on_traced[on_line < 0.5].max() < 1.5
-    assert on_line[on_traced < 0.5].mean() < 1 and iou(write(traced), write(line)).item() > 0.7
+    assert on_line[on_traced < 0.1].max() < 1 and on_traced[on_line < 0.5].max() < 3
+    assert on_traced[on_line < 0.5].mean() < 1 and iou(write(traced), write(line)).item() > 0.7
 
 
 def test_distances_are_those_of_the_nearest_line():
@@ -122,7 +123,7 @@ def test_digits_are_redrawn_where_they_were_and_seeds_repeat(digits):
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="picture 1 shows no ink"):
+    with pytest.raises(ValueError, match=r"no ink to trace in pictures \[1\]"):
         trace(torch.cat([write(drawn(CIRCLE)), -torch.ones(1, 1, 32, 32)]), generator_for(0))
     for call, words in ((lambda: trace(torch.zeros(1, 3, 32, 32), None), "pictures must be"),
                         (lambda: strokes_of(torch.zeros(1, 9, 9)), "skeleton must be"),

@@ -18,23 +18,11 @@ from minidiff.data.skeletons import thin
 from minidiff.tools.checks import check, check_number, check_pictures, check_shape, kind_of
 
 POINTS, SIDE = 48, 32                                            # of a trajectory; of a picture
-WIN = 3
-INK = 0.4                                                        # what counts as ink in a scan, of 0 to 1
-SHORT = 2.5                                                      # pixels: spurs and bridges below it go
+INK = 0.5                                                        # what counts as ink in a scan, of 0 to 1
+SHORT = 3                                                        # places: no longer are spurs and bridges that go
 LOOK = 4                                                         # so many places show which way a path goes
 FAR = 100                                                        # pixels, to a line that was not drawn
 STEPS = (1, 1j, -1, -1j, 1 + 1j, -1 + 1j, -1 - 1j, 1 - 1j)
-
-
-def near_of(places):
-    """The neighbors of each place of a set; a diagonal one only where no other way leads to it.
-
-    >>> near_of({0, 1, 1 + 1j})[0]                               # the corner lies between
-    [1]
-    """
-    return {place: [place + step for step in STEPS if place + step in places and
-                    not (step.real and step.imag and {place + step.real, place + 1j * step.imag} & places)]
-            for place in places}
 
 
 def height(place):
@@ -42,21 +30,12 @@ def height(place):
     return place.imag, place.real
 
 
-def length_of(path):
-    """The length of a path, in pixels."""
-    return sum(abs(b - a) for a, b in zip(path, path[1:]))
-
-
-def touching(paths):
-    """How many paths begin or end at each place; a loop counts twice."""
-    return Counter(place for path in paths for place in (path[0], path[-1]))
-
-
 def paths_of(skeleton):
     """A skeleton (H, W) -> the paths between its ends and junctions, lists of places.  A closed loop begins and ends at
-    the same place; a dot is a path of one place."""
-    rows, columns = skeleton.nonzero(as_tuple=True)
-    near = near_of({complex(x, y) for x, y in zip(columns.tolist(), rows.tolist())})
+    the same place; a dot is a path of one place.  A diagonal neighbor counts where no other way leads to it."""
+    dots = {complex(x, y) for y, x in skeleton.nonzero().tolist()}
+    near = {dot: [dot + step for step in STEPS if dot + step in dots and
+                  not (step.real and step.imag and {dot + step.real, dot + 1j * step.imag} & dots)] for dot in dots}
     nodes = {place for place in near if len(near[place]) != 2}   # an end has one neighbor, a junction three or four
     paths, done = [], set()
     for start in sorted(near, key=lambda place: (place not in nodes, height(place))):
@@ -78,25 +57,27 @@ def cleaned(paths):
     """Paths without the marks of thinning, the shortest first: a spur off a junction goes, and two junctions that a
     short bridge joins become one half-way, so that a crossing is one place again."""
     while True:
-        count = touching(paths)
-        kinds = [sorted((count[path[0]], count[path[-1]])) for path in paths]          # 1 an end, 3 or more a junction
-        short = [path for path, (least, most) in zip(paths, kinds) if least != 2 < most and length_of(path) < SHORT]
+        count = Counter(path[end] for path in paths for end in (0, -1))                # 1 an end, 3 or more a junction
+        kinds = [sorted((count[path[0]], count[path[-1]])) for path in paths]
+        short = [path for path, (least, most) in zip(paths, kinds) if least != 2 < most and len(path) <= SHORT]
         if not short:
             return paths
-        gone = min(short, key=length_of)
+        gone = min(short, key=len)
         paths = [path for path in paths if path is not gone]
         if min(count[gone[0]], count[gone[-1]]) > 2:
-            joint = {gone[0]: (gone[0] + gone[-1]) / 2, gone[-1]: (gone[0] + gone[-1]) / 2}
+            joint = dict.fromkeys(gone, (gone[0] + gone[-1]) / 2)
             paths = [[joint.get(path[0], path[0]), *path[1:-1], joint.get(path[-1], path[-1])] for path in paths]
 
 
 def start_of(paths):
     """Where the pen begins, and the paths, one of them split there if it begins where no end is."""
-    ends = [place for place, count in touching(paths).items() if count == 1]
+    count = Counter(path[end] for path in paths for end in (0, -1))
+    ends = [place for place in count if count[place] == 1]
     if ends:
         return min(ends, key=height), paths
     highest = min(paths, key=lambda path: min(map(height, path)))
-    top = highest.index(min(highest, key=height))
+    tops = [k for k, place in enumerate(highest) if place.imag == min(highest, key=height).imag]
+    top = tops[len(tops) // 2]                                   # the middle of a flat top
     if 0 < top < len(highest) - 1:
         paths = [path for path in paths if path is not highest] + [highest[:top + 1], highest[top:]]
     return highest[top], paths
@@ -117,12 +98,9 @@ def strokes_of(skeleton, heading=1):
         stroke = [start]
         while ways := [way for path in paths for way in (path, path[::-1]) if way[0] == stroke[-1]]:
             came = stroke[-1] - stroke[-LOOK:][0] or heading
-
-            def straight(way):
-                goes = way[:LOOK][-1] - way[0]
-                return (goes * came.conjugate()).real / (abs(goes) or 1)               # |came| cos(turn)
-
-            way = max(ways, key=straight)
+            goes = [way[:LOOK][-1] - way[0] or 1 for way in ways]
+            straight = [(go * came.conjugate()).real / abs(go) for go in goes]         # |came| cos(turn)
+            way = ways[straight.index(max(straight))]
             paths = [path for path in paths if path not in (way, way[::-1])]
             stroke += way[1:]
         strokes.append(stroke if stroke[-1].imag >= start.imag else stroke[::-1])
@@ -156,7 +134,7 @@ def middle_of(ink):
     """Where the ink (N, 32, 32) around each pixel has its middle, in 3 x 3 pixels -> places, an array (N, 32, 32)."""
     y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     ink = ink.clamp(0, 1) + 1e-6
-    total, wx, wy = F.avg_pool2d(torch.stack([ink, ink * x, ink * y], 1), WIN, 1, WIN // 2).unbind(1)
+    total, wx, wy = F.avg_pool2d(torch.stack([ink, ink * x, ink * y], 1), 3, 1, 1).unbind(1)
     return torch.complex(wx / total, wy / total).numpy()
 
 

@@ -3,10 +3,12 @@ guidance, and against what guidance aims at; and what becomes of sevens that are
 
 import math
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
-from common import DEVICE, SEEDS, beside, by_parts, machine
+from common import DEVICE, SEEDS, beside, by_parts, machine, save_rows
 
 from minidiff.data import COLORS, UNSAID, SkewedDigits, load_captioned_digits
 from minidiff.evaluation import by_group, frechet_with_floor, read
@@ -56,6 +58,22 @@ def about(parts, digits, unseen, share, seed):
             "ways": [asked(parts, w, below, real, first) for w, below in WAYS]}
 
 
+def figure(parts, digits, path):
+    """Twenty sevens of the data, of which one is not red, as it should be, and twenty drawings of "a seven"."""
+    pictures, said = digits.sample(2_000, generator_for(13, device=DEVICE))
+    seven, red = said[:, 0] == bias.SEVEN, said[:, 1] == bias.RED
+    data = torch.cat([pictures[seven & red][:13], pictures[seven & ~red][:1], pictures[seven & red][13:19]])
+    drawn = bias.drawn(captions(bias.SEVEN, [UNSAID] * 20), range(20), parts, below=math.inf)
+    save_rows([data[:10], data[10:], drawn[:10], drawn[10:]], ["data", "data", "drawn", "drawn"], path)
+
+
+def seconds_of_training(parts, digits, seed):
+    """How long the UNet takes to learn, its latents included."""
+    start = time.perf_counter()
+    run(bias.recipe(digits, parts, seed))
+    return time.perf_counter() - start
+
+
 def main(path=None):
     known, unseen = load_captioned_digits(DEVICE)
     results = []
@@ -68,7 +86,10 @@ def main(path=None):
             unet = beside(recipe, seed) if share == 0.95 else run(recipe).eval()
             found.append(about(replace(parts, unet=unet), digits, unseen, share, seed))
             print(seed, found[-1], flush=True)
-        results.append({"seed": seed, "shares": found})
+            if seed == 0 and share == 0.95:
+                figure(replace(parts, unet=unet), digits, Path(__file__).with_suffix(".png"))
+        seconds = seconds_of_training(parts, SkewedDigits(known, 0.95), seed)
+        results.append({"seed": seed, "shares": found, "seconds of training": seconds})
     study.keep(__file__, {"drawings": COUNT, "drawings of each color": EACH}, results, path)
 
 
