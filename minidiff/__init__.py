@@ -17,6 +17,7 @@ The house, in reading order: the subject first, the machinery after it.
         pictures.py         the door for a person's own pictures: any file becomes one that the networks know
         edits.py            instructions that change a picture, such as "make it red"
         skeletons.py        a digit thinned to lines one pixel wide
+        pens.py             strokes of a pen, found in a scan and drawn again
         wishes.py           looks for which the captions have no word: orange, small, outlined
         folders.py          a folder of one's own pictures, with captions, with labels, or without either
         augment.py          small random changes, so that no picture is seen twice

@@ -18,7 +18,7 @@ MISSED = {"PSNR of unseen digits, dB", "points lost by learning from drawn digit
           "flow matching: W2 of the two moons over its floor", "LoRA: gain on orange digits, % of a full training's",
           "LoRA: points lost on old captions", "LoRA: orange digits that were never shown, %",
           "ControlNet: seconds of training", "editor: seconds of training", "watermark at alpha 1, % of frames",
-          "drawn together: frechet of sounds over apart"}
+          "drawn together: frechet of sounds over apart", "the machine of skewed digits: seconds of training"}
 
 
 def test_every_goal_has_a_study_with_a_number_for_each_of_three_seeds():

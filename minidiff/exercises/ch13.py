@@ -152,7 +152,7 @@ EXERCISES = [
             "No other color in 400 drawings does not mean that there is none in all the others.": 1.0,
             "95 % is how certain the interval is, not where it begins.": 0.95,
             "You forgot to square z.": 400 / 401.96,
-            "You took z = 2. It is 1.96.": 400 / 404,
+            "You took z = 2. It is 1.96.": 400 / 404, "That is for 200 drawings. Here there are 400.": 200 / 203.8416,
             "That is the middle of the interval. Subtract half of its width.": 401.9208 / 403.8416,
             "1 − z² / n is nearly right. It is 1 / (1 + z² / n).": 1 - 1.96**2 / 400,
             "That is the upper end of the share of other colors. Subtract it from 1.": 1 - 400 / 403.8416,
