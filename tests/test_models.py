@@ -24,6 +24,7 @@ from minidiff.models import (
     time_embedding,
 )
 from minidiff.models.dit import DiTBlock
+from minidiff.models.unet import TrajectoryConfig
 from minidiff.pipelines import autoencoder, classifier, clip, denoiser
 from minidiff.pipelines.digits import digit_states
 from minidiff.tools import generator_for
@@ -57,6 +58,21 @@ def test_a_new_upsampler_is_a_convolution_and_nearest_neighbors():
     up, x = Up(3, 5), torch.randn(2, 3, 4, 6)
     small = F.conv2d(x, up.conv.weight[::4], up.conv.bias[::4], padding=1)
     torch.testing.assert_close(up(x), F.interpolate(small, scale_factor=2, mode="nearest"))
+
+
+def test_blocks_along_a_trajectory_are_those_of_a_picture_one_pixel_high():
+    one, two, x, time = ResBlock(5, 7, 11, dims=1), ResBlock(5, 7, 11), torch.randn(2, 5, 13), torch.randn(2, 11)
+    with torch.no_grad():
+        for thin, wide in zip(one.parameters(), two.parameters(), strict=True):
+            thin.normal_()
+            wide.zero_()
+            (wide[:, :, wide.shape[2] // 2] if wide.ndim == 4 else wide).copy_(thin)     # the middle row of a kernel
+    torch.testing.assert_close(one(x, time), two(x[:, :, None], time)[:, :, 0], atol=1e-4, rtol=1e-4)
+    up = Up(5, 3, dims=1)
+    small = F.conv1d(x, up.conv.weight[::2], up.conv.bias[::2], padding=1)
+    torch.testing.assert_close(up(x), F.interpolate(small, scale_factor=2, mode="nearest"))
+    unet, plans = UNet(TrajectoryConfig(widths=(16, 32), heads=2, cond_width=13)), torch.randn(2, 3, 48)
+    assert unet(plans, torch.tensor([3, 999]), torch.randn(2, 5, 13)).shape == plans.shape
 
 
 @pytest.mark.parametrize("config, shape", [(SMALL_UNET, (3, 8, 12)), (DIGIT_PICTURES, (1, 32, 24))])

@@ -6,6 +6,11 @@ from minidiff.data.captions import SIZES
 from minidiff.tools.checks import check, check_shape
 
 
+def groups_of(attributes):
+    """The group of a picture, its digit and its color, as one number: attributes (N, 4) -> (N,)."""
+    return attributes[:, 0] * SIZES[1] + attributes[:, 1]
+
+
 def by_group(right, attributes):
     """Shares that are right (10, 7), for each digit and color: right (N,) bools, attributes (N, 4).
 
@@ -18,6 +23,6 @@ def by_group(right, attributes):
     check_shape("attributes", attributes, len(right), 4)
     check(right.dtype == torch.bool, f"right is True or False, got {right.dtype}; compare with ==")
     digits, colors = SIZES[:2]
-    group = attributes[:, 0] * colors + attributes[:, 1]
+    group = groups_of(attributes)
     count = group.bincount(minlength=digits * colors)
     return (group.bincount(right.float(), minlength=digits * colors) / count).view(digits, colors)

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from minidiff.data.augment import jitter
 from minidiff.data.captions import COLORS, drop_words, sentence
+from minidiff.evaluation.groups import groups_of
 from minidiff.models.classifier import Classifier, ClassifierConfig
 from minidiff.pipelines import text2image
 from minidiff.tools.checks import check, check_pictures
@@ -17,7 +18,7 @@ HALF = 0.5                                                       # share of word
 
 
 def halfly(attributes, generator):
-    """What people say of pictures, attributes (B, 4): every second word is left out."""
+    """What people say of pictures, attributes (B, 4): each word is left out half of the time."""
     return drop_words(attributes, HALF, generator)
 
 
@@ -66,11 +67,6 @@ def in_every_color(captioned):
     color = torch.arange(len(COLORS), device=rows.device).repeat_interleave(len(captioned.labels))
     attributes = torch.stack([captioned.labels[rows], color, torch.ones_like(rows), torch.ones_like(rows)], 1)
     return captioned.render(rows, attributes), attributes
-
-
-def groups_of(said):
-    """The group of a picture, its digit and its color, as a number: said (N, 4) -> (N,)."""
-    return said[:, 0] * len(COLORS) + said[:, 1]
 
 
 def equal_weights(said):
